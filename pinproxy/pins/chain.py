@@ -1,0 +1,122 @@
+"""Certificates as the pin layer sees them, and the two kinds of chain that must never be confused.
+
+A `SentChain` is what the peer claims; a `VerifiedChain` is what path validation built. Pins only ever meet the second: an
+attacker may append any certificate to what he sends (CVE-2016-2402). They are two types so that a type checker keeps them apart.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property, lru_cache
+from typing import Literal
+
+from cryptography import x509
+from cryptography.x509.oid import NameOID
+
+from pinproxy.pins.spki import spki_of_certificate
+
+Position = Literal["leaf", "ca"]
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """One certificate, identified by its DER bytes; everything else is derived from them, by one parser.
+
+    Attributes:
+        der: The certificate as it was verified.
+    """
+
+    der: bytes = field(repr=False)
+
+    @cached_property
+    def x509(self) -> x509.Certificate:
+        """The parsed certificate."""
+        return x509.load_der_x509_certificate(self.der)
+
+    @cached_property
+    def spki_der(self) -> bytes:
+        """DER of the SubjectPublicKeyInfo (RFC 5280 §4.1.2.7), the bytes an SPKI pin hashes (RFC 7469 §2.4)."""
+        return spki_of_certificate(self.x509.tbs_certificate_bytes)
+
+    @cached_property
+    def digests(self) -> dict[tuple[str, str], bytes]:
+        """Digests computed so far, by (`spki` | `cert`, hash name)."""
+        return {}
+
+    def digest(self, subject: str, algorithm: str) -> bytes:
+        """Hash the SPKI (`subject="spki"`) or the whole certificate (`"cert"`) with the named hash."""
+        found = self.digests.get((subject, algorithm))
+        if found is None:
+            found = hashlib.new(algorithm, self.spki_der if subject == "spki" else self.der).digest()
+            self.digests[subject, algorithm] = found
+        return found
+
+    @cached_property
+    def common_name(self) -> str:
+        """The subject's last common name, for people only: names are checked against subjectAltName."""
+        names = self.x509.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+        return str(names[-1].value) if names else self.x509.subject.rfc4514_string()
+
+    @property
+    def not_before(self) -> datetime:
+        """Start of validity, UTC."""
+        return self.x509.not_valid_before_utc
+
+    @property
+    def not_after(self) -> datetime:
+        """End of validity, UTC; the last second is still valid (RFC 5280 §4.1.2.5)."""
+        return self.x509.not_valid_after_utc
+
+    def is_within_validity(self, now: datetime) -> bool:
+        """Tell whether `now` is inside the validity period, both ends included."""
+        # > RFC 5280 §4.1.2.5: The validity period … is the period of time from notBefore through notAfter, inclusive.
+        return self.not_before <= now.astimezone(UTC) <= self.not_after
+
+
+@lru_cache(maxsize=1024)
+def certificate(der: bytes) -> Certificate:
+    """Return the certificate for these DER bytes, shared, so that a chain seen again is not parsed and hashed again."""
+    return Certificate(der)
+
+
+@dataclass(frozen=True, slots=True)
+class SentChain:
+    """Certificates in the order a peer sent them, leaf first by its claim. No pin may ever meet these."""
+
+    certificates: tuple[Certificate, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        """DER bytes of all certificates."""
+        return sum(len(item.der) for item in self.certificates)
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedChain:
+    """A chain that path validation built: leaf first, trust anchor last and included. Never empty.
+
+    Only `policy.path` makes these (and tests that stand in for it).
+    """
+
+    certificates: tuple[Certificate, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse the empty chain by construction: nothing to compare is not a match."""
+        if not self.certificates:
+            raise ValueError("a verified chain holds at least the leaf")
+
+    @property
+    def leaf(self) -> Certificate:
+        """The end-entity certificate."""
+        return self.certificates[0]
+
+    @property
+    def anchor(self) -> Certificate:
+        """The trust anchor."""
+        return self.certificates[-1]
+
+    def positioned(self) -> tuple[tuple[Position, Certificate], ...]:
+        """Pair every certificate with its position, leaf first; a self-signed leaf that is its own anchor is a leaf."""
+        return tuple(("ca" if index else "leaf", item) for index, item in enumerate(self.certificates))

@@ -1,0 +1,85 @@
+"""A host rule: everything that is decided about a host before it is dialled. Values only.
+
+Rules are compared by value: a pooled connection may be used only while the table in force still gives the very rule it was
+verified under, so every field that bears on a verdict belongs in here and takes part in the comparison.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from pinproxy.pins.pin_set import PinSet
+from pinproxy.policy.pattern import HostPattern
+
+Mode = Literal["enforce", "report-only", "disabled"]
+Connect = Literal["intercept"]
+ChainProfile = Literal["strict", "compatible"]
+MinTls = Literal["1.2", "1.3"]
+
+
+@dataclass(frozen=True, slots=True)
+class TrustAnchors:
+    """The roots a chain must end in.
+
+    Attributes:
+        name: `system`, or the path of the CA file, for messages.
+        roots: DER certificates.
+    """
+
+    name: str
+    roots: tuple[bytes, ...] = field(repr=False)
+    _hash: int = field(init=False, repr=False, compare=False, default=0)
+
+    def __post_init__(self) -> None:
+        """Hash once: a rule is a dictionary key on the data path, and a root store is 200 KiB."""
+        object.__setattr__(self, "_hash", hash((self.name, self.roots)))
+
+    def __hash__(self) -> int:
+        """Return the hash taken at the start."""
+        return self._hash
+
+
+@dataclass(frozen=True, slots=True)
+class DialOverride:
+    """Where to connect instead of to the host itself; name and pins stay those of the host."""
+
+    address: str
+    port: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HostRule:
+    """The policy of the hosts that meet a pattern.
+
+    Attributes:
+        pattern: The hosts.
+        ports: The ports; empty: every port.
+        mode: `enforce`, `report-only`, or `disabled` (listed and not pinned; the chain is still verified).
+        pin_set: The pins; None only under `disabled`.
+        connect: How CONNECT is carried.
+        min_tls: Lowest version spoken upstream.
+        trust: Roots a chain must end in.
+        chain_profile: `strict`: OpenSSL and `cryptography` must both accept the chain; `compatible`: OpenSSL's rules alone.
+        dial: Where to connect instead; None: to the host.
+    """
+
+    pattern: HostPattern
+    mode: Mode
+    pin_set: PinSet | None
+    trust: TrustAnchors
+    ports: frozenset[int] = frozenset()
+    connect: Connect = "intercept"
+    min_tls: MinTls = "1.2"
+    chain_profile: ChainProfile = "strict"
+    dial: DialOverride | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse the silent unpinned rule by construction."""
+        if self.pin_set is None and self.mode != "disabled":
+            raise ValueError(f"rule {self.label!r} has no pins and is not `mode: disabled`")
+
+    @property
+    def label(self) -> str:
+        """The configuration entry's own name, for logs and metrics: never the raw host a client asked for."""
+        return str(self.pattern) if not self.ports else f"{self.pattern}:{','.join(map(str, sorted(self.ports)))}"

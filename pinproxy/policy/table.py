@@ -1,0 +1,81 @@
+"""All host rules, and which of them a host meets. Look-up costs one dictionary access for each label of the host."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from pinproxy.authority import Authority, is_ip_address
+from pinproxy.policy.pattern import HostPattern
+from pinproxy.policy.rule import HostRule
+
+Unlisted = Literal["deny", "allow"]
+
+
+@dataclass(frozen=True, slots=True)
+class Collision:
+    """Two rules that one host and port would meet in the same place of the order."""
+
+    first: HostRule
+    second: HostRule
+
+
+class PolicyTable:
+    """The rules in force. Immutable: a reload makes a new one and swaps it in whole."""
+
+    def __init__(self, rules: tuple[HostRule, ...], unlisted: Unlisted = "deny") -> None:
+        """Index the rules.
+
+        Args:
+            rules: In the order of the configuration, without collisions (see `find_collisions`).
+            unlisted: What happens to hosts that meet no rule.
+        """
+        self.rules = rules
+        self.unlisted = unlisted
+        self._by_pattern: dict[HostPattern, tuple[HostRule, ...]] = {}
+        for rule in rules:
+            self._by_pattern[rule.pattern] = (*self._by_pattern.get(rule.pattern, ()), rule)
+
+    def lookup(self, authority: Authority) -> HostRule | None:
+        """Find the rule of an authority: exact beats `*.` beats `**.`, and the longest wins; None: the host is not listed.
+
+        A rule whose `ports` leave the port out is passed over, so a wider pattern may still cover it. Of two rules with the
+        same pattern, the one that names the port beats the one for every port.
+        """
+        for pattern in _candidates(authority.host):
+            rules = self._by_pattern.get(pattern, ())
+            for rule in rules:
+                if authority.port in rule.ports:
+                    return rule
+            for rule in rules:
+                if not rule.ports:
+                    return rule
+        return None
+
+
+def _candidates(host: str) -> Iterator[HostPattern]:
+    """Yield the patterns that cover a host, most specific first."""
+    yield HostPattern("exact", host)
+    if is_ip_address(host):
+        return
+    parent = host.partition(".")[2]
+    if parent:
+        yield HostPattern("one_label", parent)
+    base = host
+    while base:
+        yield HostPattern("any_depth", base)
+        base = base.partition(".")[2]
+
+
+def find_collisions(rules: tuple[HostRule, ...]) -> tuple[Collision, ...]:
+    """Find pairs of rules with one pattern that share a port, or that both stand for every port."""
+    found = []
+    seen: dict[HostPattern, list[HostRule]] = {}
+    for rule in rules:
+        for other in seen.setdefault(rule.pattern, []):
+            if rule.ports & other.ports or (not rule.ports and not other.ports):
+                found.append(Collision(other, rule))
+                break
+        seen[rule.pattern].append(rule)
+    return tuple(found)

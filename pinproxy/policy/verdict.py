@@ -1,0 +1,128 @@
+"""Fact and act: what a chain is worth under a rule, and what is done about it.
+
+A `Verdict` is a fact about a chain and a pin set. A `Decision` is an act. Report-only changes the second and never the first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from pinproxy.authority import Authority
+from pinproxy.errors import ChainUnavailable, PinError, PinForbidden, PinMismatch, PinSetExpired
+from pinproxy.pins.chain import VerifiedChain
+from pinproxy.pins.pin import Pin, spki_pin
+from pinproxy.pins.pin_set import PinSet
+from pinproxy.policy.rule import HostRule
+
+
+class Verdict(StrEnum):
+    """The fact."""
+
+    MATCHED = "matched"
+    NO_MATCH = "no_match"
+    EXPIRED = "expired"
+    CHAIN_UNAVAILABLE = "chain_unavailable"
+    NOT_PINNED = "not_pinned"
+
+
+class Decision(StrEnum):
+    """The act."""
+
+    ALLOW = "allow"
+    ALLOW_AND_REPORT = "allow_and_report"
+    DENY = "deny"
+
+
+class Assurance(StrEnum):
+    """How much a verdict binds the connection it was reached for."""
+
+    FULL = "full"
+    ADVISORY = "advisory"
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A verdict, the decision that follows, and why.
+
+    Attributes:
+        verdict: The fact.
+        decision: The act.
+        refusal: What is told to the client, or would be: set on `deny` and on `allow_and_report`, else None.
+        matched_pin: The pin that was met, if any.
+        assurance: `full` wherever the checked handshake is the one that carries the traffic.
+    """
+
+    verdict: Verdict
+    decision: Decision
+    refusal: PinError | None = None
+    matched_pin: Pin | None = None
+    assurance: Assurance = Assurance.FULL
+
+    @property
+    def would_deny(self) -> bool:
+        """Whether enforce mode would have denied what report-only let pass."""
+        return self.decision is Decision.ALLOW_AND_REPORT
+
+
+def judge_pins(chain: VerifiedChain | None, rule: HostRule, authority: Authority, now: datetime) -> Judgement:
+    """Hold a verified chain against a rule's pins: the last step of the procedure in `policy.verify`.
+
+    Args:
+        chain: What path validation built; None when it could not be had (a resumed session).
+        rule: The rule of the host, pins included.
+        authority: For the text of a refusal.
+        now: The wall clock, UTC.
+
+    Returns:
+        Verdict and decision. Never raises: the caller acts on the decision.
+    """
+    # 1. Nothing to compare is not a match, and no report-only softens it: there is no mismatch to report either.
+    if chain is None:
+        text = f"{authority}: the handshake gave no certificate chain to compare (a resumed session gives none)"
+        return Judgement(Verdict.CHAIN_UNAVAILABLE, Decision.DENY, ChainUnavailable(text))
+    # 2. A rule without pins is one the operator called `mode: disabled`.
+    pin_set = rule.pin_set
+    if pin_set is None or rule.mode == "disabled":
+        return Judgement(Verdict.NOT_PINNED, Decision.ALLOW)
+    # 3. A forbidden key denies, even where another pin matches, even after expiry, and in report-only too: somebody else holds it.
+    if forbidden := pin_set.match_forbidden(chain, now):
+        text = describe_failure(f"forbidden {forbidden.pin} is in the verified chain", authority, chain, rule, pin_set)
+        return Judgement(Verdict.NO_MATCH, Decision.DENY, PinForbidden(text))
+    # 4. One pin met is enough (RFC 7469 §2.6).
+    if match := pin_set.match(chain, now):
+        return Judgement(Verdict.MATCHED, Decision.ALLOW, matched_pin=match.pin)
+    # 5. None met; an expired set stays a set (`on_expiry: enforce`) and says that it is expired.
+    expired = pin_set.is_expired(now)
+    if expired and pin_set.on_expiry == "disabled":
+        return Judgement(Verdict.EXPIRED, Decision.ALLOW)
+    report_only = rule.mode == "report-only" or (expired and pin_set.on_expiry == "report-only")
+    otherwise = Decision.ALLOW_AND_REPORT if report_only else Decision.DENY
+    if expired:
+        text = describe_failure("no pin matched, and the pin set has expired", authority, chain, rule, pin_set)
+        return Judgement(Verdict.EXPIRED, otherwise, PinSetExpired(text))
+    text = describe_failure("no pin matched the verified chain", authority, chain, rule, pin_set)
+    return Judgement(Verdict.NO_MATCH, otherwise, PinMismatch(text))
+
+
+def describe_failure(what: str, authority: Authority, chain: VerifiedChain, rule: HostRule, pin_set: PinSet) -> str:
+    """Write the text of a pin failure: what was seen, what was expected, what to do; its pins can be pasted into the file."""
+    lines = [f"{authority}: {what} ({rule.mode})"]
+    for index, (position, item) in enumerate(chain.positioned()):
+        lead = "seen     " if index == 0 else "         "
+        tail = f"   not after {item.not_after:%Y-%m-%d}" if position == "leaf" else ""
+        lines.append(f"  {lead} {spki_pin(item)}  {position:<4}  CN={printable(item.common_name)}{tail}")
+    for index, pin in enumerate(pin_set.pins):
+        lead = "expected " if index == 0 else "         "
+        note = f"  {printable(pin.note)}" if pin.note else ""
+        lines.append(f"  {lead} {pin}  {pin.position:<4}{note}".rstrip())
+    where = f"hosts[{pin_set.name}].pins" if pin_set.name == str(rule.pattern) else f"pin_sets.{pin_set.name}.pins"
+    lines.append(f"  to do     if the change is yours, add the leaf line to {where}; if not, somebody else is answering for this host")
+    return "\n".join(lines)
+
+
+def printable(text: str, limit: int = 100) -> str:
+    """Escape what a certificate or an operator wrote, so that one line stays one line (CWE-117), and cap its length."""
+    shown = "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
+    return shown if len(shown) <= limit else shown[: limit - 1] + "…"
