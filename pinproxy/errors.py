@@ -61,6 +61,13 @@ class PatternSyntaxError(PinproxyError, ValueError):
     """A host pattern that cannot be read; the text says what was found and what was expected."""
 
 
+# --- bytes on the wire ----------------------------------------------------------------------------------------------
+
+
+class TlsSyntaxError(PinproxyError, ValueError):
+    """Bytes that are no TLS; the reader that knows whose they are turns it into a refusal."""
+
+
 # --- everything that ends in a refusal ----------------------------------------------------------------------------
 
 
@@ -180,6 +187,13 @@ class NotTls(DownstreamError):
     proxy_status = "http_request_denied"
     code = "not_tls"
     title = "The connection does not speak TLS"
+
+
+class ClientHelloInvalid(DownstreamError):
+    """A ClientHello that two readers could understand differently: it must not pass even where non-TLS may."""
+
+    code = "client_hello_invalid"
+    title = "The TLS ClientHello is not valid"
 
 
 class DownstreamTlsFailed(DownstreamError):
