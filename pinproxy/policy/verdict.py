@@ -60,6 +60,11 @@ class Judgement:
     matched_pin: Pin | None = None
     assurance: Assurance = Assurance.FULL
 
+    def __post_init__(self) -> None:
+        """Refuse a denial without a reason, by construction."""
+        if (self.refusal is None) != (self.decision is Decision.ALLOW):
+            raise ValueError("a decision other than allow carries its reason, and only such a one")
+
     @property
     def would_deny(self) -> bool:
         """Whether enforce mode would have denied what report-only let pass."""

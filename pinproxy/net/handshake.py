@@ -1,0 +1,132 @@
+"""TLS handshakes on non-blocking sockets, and what a finished one says of itself. ssl.SSLError is translated here, once."""
+
+from __future__ import annotations
+
+import _ssl
+import asyncio
+import socket
+import ssl
+from typing import Any, cast
+
+from pinproxy.authority import Authority
+from pinproxy.errors import (
+    CertificateExpired,
+    ChainInvalid,
+    DownstreamTlsFailed,
+    HandshakeTimeout,
+    HostnameMismatch,
+    TlsHandshakeFailed,
+    TlsVersion,
+)
+from pinproxy.net.readiness import wait_readable, wait_writable
+from pinproxy.pins.chain import SentChain, VerifiedChain, certificate
+from pinproxy.policy.verify import HandshakeFacts
+
+# X509_V_ERR_… of OpenSSL's x509_vfy.h
+_NOT_YET_VALID, _HAS_EXPIRED, _HOSTNAME_MISMATCH, _IP_ADDRESS_MISMATCH = 9, 10, 62, 64
+_VERSION_REASONS = frozenset({"UNSUPPORTED_PROTOCOL", "WRONG_SSL_VERSION", "TLSV1_ALERT_PROTOCOL_VERSION", "WRONG_VERSION_NUMBER"})
+
+
+async def shake_hands_with_server(
+    sock: socket.socket, context: ssl.SSLContext, authority: Authority, seconds: float
+) -> tuple[ssl.SSLSocket, HandshakeFacts]:
+    """Do the client's side of a handshake; the platform validates chain, name and dates in it.
+
+    Args:
+        sock: Connected; taken over, and closed on failure.
+        context: From `net.client_contexts`.
+        authority: Its host is the name asked for and checked.
+        seconds: For the whole handshake.
+
+    Returns:
+        The TLS socket, and the facts `policy.verify` judges. No byte has been sent on it beyond the handshake.
+
+    Raises:
+        ChainInvalid, HostnameMismatch, CertificateExpired: The platform refused the certificates.
+        TlsVersion, TlsHandshakeFailed, HandshakeTimeout: Anything else.
+    """
+    tls = context.wrap_socket(sock, server_hostname=authority.host, do_handshake_on_connect=False, suppress_ragged_eofs=False)
+    try:
+        async with asyncio.timeout(seconds):
+            await _shake_hands(tls)
+        return tls, facts_of(tls)
+    except BaseException as error:
+        tls.close()
+        if isinstance(error, TimeoutError):
+            raise HandshakeTimeout(f"{authority} did not finish the TLS handshake within {seconds:g} s") from error
+        if isinstance(error, OSError):
+            raise _translated(error, authority) from error
+        raise
+
+
+async def shake_hands_with_client(sock: socket.socket, context: ssl.SSLContext, seconds: float) -> ssl.SSLSocket:
+    """Do the server's side of a handshake with a client of ours.
+
+    Raises:
+        DownstreamTlsFailed: The client broke off, most often because it does not trust the local CA, or was too slow.
+    """
+    tls = context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False, suppress_ragged_eofs=False)
+    try:
+        async with asyncio.timeout(seconds):
+            await _shake_hands(tls)
+    except BaseException as error:
+        tls.close()
+        if isinstance(error, TimeoutError):
+            raise DownstreamTlsFailed(f"the client did not finish its TLS handshake within {seconds:g} s") from error
+        if isinstance(error, OSError):
+            reason = _reason(error)
+            hint = "; does it trust the CA that pinproxy publishes?" if "ALERT" in reason else ""
+            raise DownstreamTlsFailed(f"the client ended the TLS handshake ({reason}){hint}") from error
+        raise
+    return tls
+
+
+async def _shake_hands(tls: ssl.SSLSocket) -> None:
+    while True:
+        try:
+            tls.do_handshake()
+        except ssl.SSLWantReadError:
+            await wait_readable(tls)
+        except ssl.SSLWantWriteError:
+            await wait_writable(tls)
+        else:
+            return
+
+
+def facts_of(tls: ssl.SSLSocket) -> HandshakeFacts:
+    """Read what a finished client handshake says of itself."""
+    # Public from Python 3.13 on the socket itself; before that on the object inside. Both give [] or None on a resumed session.
+    source = cast("Any", tls if hasattr(tls, "get_verified_chain") else tls._sslobj)  # type: ignore[attr-defined]  # noqa: SLF001
+    platform_chain = tuple(certificate(_der(item)) for item in source.get_verified_chain() or ())
+    return HandshakeFacts(
+        tls_version=tls.version() or "none",
+        is_resumed=bool(tls.session_reused),
+        sent=SentChain(tuple(certificate(_der(item)) for item in source.get_unverified_chain() or ())),
+        platform_chain=VerifiedChain(platform_chain) if platform_chain else None,
+    )
+
+
+def _der(item: Any) -> bytes:  # noqa: ANN401 - bytes from 3.13 on, a private certificate type before
+    return item if isinstance(item, bytes) else bytes(item.public_bytes(_ssl.ENCODING_DER))  # type: ignore[attr-defined]
+
+
+def _translated(error: OSError, authority: Authority) -> Exception:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        if error.verify_code in (_NOT_YET_VALID, _HAS_EXPIRED):
+            return CertificateExpired(f"{authority}: {error.verify_message}")
+        if error.verify_code in (_HOSTNAME_MISMATCH, _IP_ADDRESS_MISMATCH):
+            return HostnameMismatch(f"the server's certificate does not name {authority.host}")
+        return ChainInvalid(f"{authority}: {error.verify_message}")
+    reason = _reason(error)
+    if reason in _VERSION_REASONS and reason != "WRONG_VERSION_NUMBER":
+        return TlsVersion(f"{authority} speaks no TLS version that `min_tls` allows ({reason})")
+    return TlsHandshakeFailed(f"{authority} ended the TLS handshake ({reason})")
+
+
+def _reason(error: OSError) -> str:
+    """Name the failure by OpenSSL's own constant, or the kind of the error: never by free text from a peer."""
+    if isinstance(error, ssl.SSLEOFError):
+        return "connection closed"
+    if isinstance(error, ssl.SSLError):
+        return error.reason or "TLS error"
+    return {ConnectionResetError: "connection reset", BrokenPipeError: "connection closed"}.get(type(error), "connection failed")

@@ -1,0 +1,98 @@
+"""Accepting clients on a TCP address, as raw sockets.
+
+Raw, not `asyncio.start_server`: the first bytes of a client decide whether the kernel, the TLS library or the HTTP reader gets
+to read the rest, and a stream reader would already have taken them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from collections.abc import Callable
+
+from pinproxy.authority import Authority
+from pinproxy.errors import Problem, SettingsError
+
+_BACKLOG = 1024  # the kernel caps it at net.core.somaxconn
+_ACCEPTS_PER_WAKE = 64
+_OUT_OF = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_BREATHER_SECONDS = 1.0  # asyncio's own habit after EMFILE
+
+
+class Listener:
+    """One bound address. Every accepted socket goes to the callback, non-blocking, with TCP_NODELAY."""
+
+    def __init__(self, address: Authority, accepted: Callable[[socket.socket], None]) -> None:
+        """Remember where and to whom; nothing is bound yet."""
+        self._address = address
+        self._accepted = accepted
+        self._sock: socket.socket | None = None
+        self._breather: asyncio.TimerHandle | None = None
+
+    def bind(self) -> tuple[str, int]:
+        """Bind and listen.
+
+        Returns:
+            The bound host and port (the kernel's choice for port 0).
+
+        Raises:
+            SettingsError: The address cannot be bound.
+        """
+        family = socket.AF_INET6 if ":" in self._address.host else socket.AF_INET
+        sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            sock.bind((self._address.host, self._address.port))
+            sock.listen(_BACKLOG)
+        except OSError as error:
+            sock.close()
+            message = f"cannot listen on {self._address}: {error.strerror}; is another process on that port?"
+            raise SettingsError((Problem("listen", 0, 0, "", message),)) from error
+        self._sock = sock
+        host, port = sock.getsockname()[:2]
+        return str(host), int(port)
+
+    def start(self) -> None:
+        """Begin to accept."""
+        if self._sock is not None:
+            asyncio.get_running_loop().add_reader(self._sock.fileno(), self._accept_some)
+
+    def close(self) -> None:
+        """Stop accepting and free the port."""
+        if self._breather is not None:
+            self._breather.cancel()
+            self._breather = None
+        if self._sock is not None:
+            asyncio.get_running_loop().remove_reader(self._sock.fileno())
+            self._sock.close()
+            self._sock = None
+
+    def _accept_some(self) -> None:
+        sock = self._sock
+        for _ in range(_ACCEPTS_PER_WAKE):
+            if sock is None:
+                return
+            try:
+                client, _peer = sock.accept()
+            except (BlockingIOError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                if error.errno not in _OUT_OF:
+                    raise
+                self._take_a_breather(error)
+                return
+            client.setblocking(False)
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            self._accepted(client)
+
+    def _take_a_breather(self, error: OSError) -> None:
+        """Leave new clients in the backlog while the process has no descriptor for them; those it has go on."""
+        loop = asyncio.get_running_loop()
+        loop.call_exception_handler({"message": "accepting is paused: no descriptors left", "exception": error})
+        if self._sock is not None:
+            loop.remove_reader(self._sock.fileno())
+        self._breather = loop.call_later(_BREATHER_SECONDS, self.start)

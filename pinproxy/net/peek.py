@@ -1,0 +1,105 @@
+"""Reading the first bytes of a client without reading too far.
+
+A CONNECT head is followed by bytes that belong to somebody else: the TLS library, or the kernel's splice. They must still be
+in the socket when that somebody looks, also when they came in the same segment as the head. So nothing is taken out of the
+socket that is not known to belong to the head.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+
+from pinproxy.errors import ClientClosed, HeadTooLarge, NotTls
+from pinproxy.net.readiness import wait_readable
+from pinproxy.tls.client_hello import ClientHello, parse_client_hello
+
+_HEAD_END = b"\r\n\r\n"
+_PEEK_BYTES = 16 * 1024
+_HELLO_BYTES = 64 * 1024
+# Where the kernel does not honour SO_RCVLOWAT (UNIX sockets), data that is peeked at keeps the socket readable.
+_NO_PROGRESS_SECONDS = 0.01
+
+
+async def peek_at_least(sock: socket.socket, count: int, limit: int = _PEEK_BYTES) -> bytes:
+    """Wait until `count` bytes can be peeked at.
+
+    Returns:
+        At least `count` bytes, at most `limit`; fewer only where the client has ended its direction.
+    """
+    seen = b""
+    try:
+        while True:
+            try:
+                now = sock.recv(limit, socket.MSG_PEEK)
+            except BlockingIOError:
+                now = None
+            except OSError as error:
+                raise ClientClosed("the client reset the connection") from error
+            if now is not None:
+                if len(now) >= count or not now:
+                    return now
+                if len(now) == len(seen):
+                    if _has_ended(sock):
+                        return now
+                    await asyncio.sleep(_NO_PROGRESS_SECONDS)
+                seen = now
+                # Sleep until there is more than we have seen.
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, len(seen) + 1)
+            await wait_readable(sock)
+    finally:
+        if seen:
+            with contextlib.suppress(OSError):
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
+
+
+def _has_ended(sock: socket.socket) -> bool:
+    """Tell whether the peer has shut down its direction, from a socket whose data is still unread."""
+    if not hasattr(socket, "TCP_INFO") or sock.family == socket.AF_UNIX:
+        return False
+    tcp_close_wait = 8  # enum in linux/tcp_states.h: TCP_CLOSE_WAIT
+    return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == tcp_close_wait
+
+
+async def read_head(sock: socket.socket, max_bytes: int) -> bytes:
+    r"""Take a request head out of the socket, up to and including its `\r\n\r\n`, and not one byte more.
+
+    Raises:
+        HeadTooLarge: No end of the head within `max_bytes`.
+        ClientClosed: The client ended or reset the connection first.
+    """
+    head = b""
+    while True:
+        ahead = await peek_at_least(sock, 1)
+        if not ahead:
+            raise ClientClosed("the client closed the connection inside a request head")
+        # The end may begin in what we have and finish in what we see.
+        searched = max(0, len(head) - len(_HEAD_END) + 1)
+        end = (head + ahead).find(_HEAD_END, searched)
+        wanted = len(ahead) if end < 0 else end + len(_HEAD_END) - len(head)
+        head += sock.recv(wanted)
+        if len(head) > max_bytes:
+            raise HeadTooLarge(f"the request head has more than {max_bytes} bytes (limits.head_bytes)")
+        if end >= 0:
+            return head
+
+
+async def peek_client_hello(sock: socket.socket) -> ClientHello:
+    """Read the ClientHello and leave it in the socket for the TLS library.
+
+    Raises:
+        NotTls: Something else, or no whole ClientHello.
+        ClientClosed: The client ended the connection instead.
+    """
+    wanted = 1
+    while True:
+        ahead = await peek_at_least(sock, wanted, _HELLO_BYTES)
+        if not ahead:
+            raise ClientClosed("the client closed the connection instead of starting TLS")
+        hello = parse_client_hello(ahead)
+        if hello is not None:
+            return hello
+        if len(ahead) < wanted or len(ahead) >= _HELLO_BYTES:
+            raise NotTls(f"no whole ClientHello in the first {len(ahead)} bytes")
+        wanted = len(ahead) + 1

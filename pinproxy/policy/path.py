@@ -1,0 +1,68 @@
+"""Path validation: from what a server sent to the one verified chain that pins may meet. Pure: "now" and roots are arguments.
+
+Every mode of carrying traffic gets its chain here, so that no path to a server has rules of its own. The platform's TLS
+library has judged the same certificates in the handshake already (`policy.verify` asks for that first); two independent
+implementations must agree, because each alone accepts known-bad chains of the public suites (limbo, BetterTLS).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from datetime import UTC, datetime
+from functools import lru_cache
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
+
+from pinproxy.authority import is_ip_address
+from pinproxy.errors import ChainInvalid, HostnameMismatch
+from pinproxy.pins.chain import SentChain, VerifiedChain, certificate
+from pinproxy.policy.rule import TrustAnchors
+
+# The verifier's own words for a name that does not match; it has no exception type of its own for it.
+_NAME_MISMATCH = "leaf certificate has no matching subjectAltName"
+
+
+def build_verified_chain(sent: SentChain, host: str, anchors: TrustAnchors, now: datetime) -> VerifiedChain:
+    """Build and validate a path from the leaf that was sent to a trust anchor (RFC 5280 §6, RFC 9525 §6).
+
+    Args:
+        sent: The server's certificates, leaf first.
+        host: Canonical host that the leaf must name in its subjectAltName.
+        anchors: The roots to end in.
+        now: The wall clock, UTC.
+
+    Returns:
+        The chain, leaf first, anchor included. Certificates that were sent and are not on the path are not in it.
+
+    Raises:
+        HostnameMismatch: The leaf is for another name.
+        ChainInvalid: No path, or a certificate that breaks the profile.
+    """
+    try:
+        leaf, *others = (item.x509 for item in sent.certificates)
+        subject = x509.IPAddress(ipaddress.ip_address(host)) if is_ip_address(host) else x509.DNSName(host)
+        policy = PolicyBuilder().store(_store(anchors)).time(now.astimezone(UTC).replace(tzinfo=None))
+        path = policy.build_server_verifier(subject).verify(leaf, others)
+    except VerificationError as error:
+        reason = str(error)
+        if _NAME_MISMATCH in reason:
+            raise HostnameMismatch(f"the server's certificate does not name {host}") from error
+        raise ChainInvalid(f"no valid path from the certificate of {host} to a root of {anchors.name}: {reason}") from error
+    except ValueError as error:
+        # A certificate that only one of two parsers can read is not one to trust.
+        raise ChainInvalid(f"a certificate sent by {host} cannot be parsed") from error
+    return VerifiedChain(tuple(certificate(item.public_bytes(Encoding.DER)) for item in path))
+
+
+@lru_cache(maxsize=64)
+def _store(anchors: TrustAnchors) -> Store:
+    """Parse the roots once. One that this parser cannot read (old stores hold a few) cannot be an anchor, which is safe."""
+    roots = []
+    for der in anchors.roots:
+        try:
+            roots.append(x509.load_der_x509_certificate(der))
+        except ValueError:
+            continue
+    return Store(roots)

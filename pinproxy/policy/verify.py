@@ -1,0 +1,105 @@
+"""The one procedure that every upstream connection of every mode goes through between handshake and first byte.
+
+1. The negotiated TLS version is at least the rule's `min_tls`.
+2. The handshake was a full one and gave a chain; a resumed session gives none and is never "nothing to compare".
+3. What was sent is within the bounds, before anything expensive looks at it.
+4. The platform's TLS library validated the chain in the handshake: chain, name and dates, by its own rules.
+5. The leaf is inside its validity by our own clock.
+6. Under `chain_profile: strict`, `cryptography` validates the same certificates; its path is the verified chain.
+   Under `compatible`, the platform's path is.
+7. The pins meet the verified chain, and only that.
+8. The rule's mode turns the verdict into a decision.
+
+Steps 1 to 6 raise, in report-only too: a chain that does not validate is no pin mismatch. Steps 7 and 8 return a judgement.
+The caller must do what the decision says before it lets a byte through, and must not keep a denied connection.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from pinproxy.authority import Authority
+from pinproxy.errors import CertificateExpired, ChainInvalid, TlsVersion
+from pinproxy.limits import Limits
+from pinproxy.pins.chain import SentChain, VerifiedChain
+from pinproxy.policy.path import build_verified_chain
+from pinproxy.policy.rule import HostRule
+from pinproxy.policy.verdict import Judgement, judge_pins
+
+_TLS_VERSIONS = {"TLSv1": 0, "TLSv1.1": 1, "TLSv1.2": 2, "TLSv1.3": 3}
+_MIN_TLS = {"1.2": 2, "1.3": 3}
+
+
+@dataclass(frozen=True, slots=True)
+class HandshakeFacts:
+    """What a finished handshake says of itself.
+
+    Attributes:
+        tls_version: As OpenSSL spells it, `TLSv1.3`.
+        is_resumed: Whether a session was resumed, so that no certificate was proved anew.
+        sent: Certificates as sent.
+        platform_chain: The path that the TLS library built and validated, name and dates included; None if it gave none.
+    """
+
+    tls_version: str
+    is_resumed: bool
+    sent: SentChain
+    platform_chain: VerifiedChain | None
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """A chain that validated, and what the pins say of it; `chain` is None only with `chain_unavailable`."""
+
+    chain: VerifiedChain | None
+    judgement: Judgement
+
+
+def verify_server(facts: HandshakeFacts, rule: HostRule, authority: Authority, now: datetime, limits: Limits) -> Verified:
+    """Run the procedure of this file.
+
+    Args:
+        facts: What the handshake gave.
+        rule: The host's rule.
+        authority: The host and port asked for; its host is the name the certificate must carry.
+        now: The wall clock, UTC.
+        limits: Bounds on what a server may present.
+
+    Returns:
+        The verified chain with the judgement of the pins.
+
+    Raises:
+        TlsVersion: Step 1.
+        ChainInvalid, HostnameMismatch, CertificateExpired: Steps 3 to 6.
+    """
+    # 1.
+    if _TLS_VERSIONS.get(facts.tls_version, -1) < _MIN_TLS[rule.min_tls]:
+        raise TlsVersion(f"{authority} negotiated {facts.tls_version}; expected TLS {rule.min_tls} or newer (`min_tls`)")
+    # 2. Python returns [] or None for the verified chain of a resumed session, and still returns the leaf.
+    if facts.is_resumed or facts.platform_chain is None or not facts.sent.certificates:
+        return Verified(None, judge_pins(None, rule, authority, now))
+    # 3.
+    count, size = len(facts.sent.certificates), facts.sent.size_bytes
+    if count > limits.chain_certificates or size > limits.chain_bytes:
+        raise ChainInvalid(
+            f"{authority} sent {count} certificates in {size} bytes; "
+            f"expected at most {limits.chain_certificates} in {limits.chain_bytes} bytes"
+        )
+    # 4. What it judged must be what was sent: both speak of one leaf.
+    leaf = facts.platform_chain.leaf
+    if leaf != facts.sent.certificates[0]:
+        raise ChainInvalid(f"{authority}: the validated leaf is not the certificate that was sent first")
+    # 5.
+    if not leaf.is_within_validity(now):
+        raise CertificateExpired(
+            f"{authority}: the certificate is valid from {leaf.not_before:%Y-%m-%d %H:%M:%S} "
+            f"to {leaf.not_after:%Y-%m-%d %H:%M:%S} UTC; now is {now:%Y-%m-%d %H:%M:%S}"
+        )
+    # 6.
+    if rule.chain_profile == "strict":
+        chain = build_verified_chain(facts.sent, authority.host, rule.trust, now)
+    else:
+        chain = facts.platform_chain
+    # 7. and 8.
+    return Verified(chain, judge_pins(chain, rule, authority, now))
