@@ -1,8 +1,8 @@
 """The one canonical form of host and port that policy, DNS, SNI, verification and log all use.
 
 Rules of this file:
-- Whatever cannot be brought to exactly one form is refused; nothing is guessed. Two spellings of one host must never be two
-  hosts to two readers (CVE-2022-24825, CVE-2022-29188).
+- Whatever cannot be brought to exactly one form is refused; nothing is guessed. Two spellings of one host must never be
+  two hosts to two readers (CVE-2022-24825, CVE-2022-29188).
 - Bytes from the wire stop being bytes here.
 """
 
@@ -22,7 +22,8 @@ from pinproxy.errors import BadRequest
 _LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
 # > WHATWG URL §3.5: a host whose last label is numeric is an IPv4 address, or nothing.
 _NUMERIC_LABEL = re.compile(r"[0-9]+|0x[0-9a-f]*")
-# > RFC 6943 §3.1.1: the strict form is dotted decimal without leading zeros; `127.1`, `0177.0.0.1` and `2130706433` are not it.
+# > RFC 6943 §3.1.1: the strict form is dotted decimal without leading zeros; `127.1`, `0177.0.0.1` and `2130706433` are
+# > not it.
 _DOTTED_QUAD = re.compile(r"(?:(?:0|[1-9][0-9]{0,2})\.){3}(?:0|[1-9][0-9]{0,2})")
 # > RFC 3986 §3.2.3: port = *DIGIT. Stricter: one to five digits, no leading zero, 1 to 65535.
 _PORT = re.compile(r"[1-9][0-9]{0,4}")
@@ -71,7 +72,7 @@ def canonical_host(text: str) -> str:
     """
     if text.startswith("[") and text.endswith("]"):
         return _canonical_ipv6(text[1:-1])
-    name = text[:-1] if text.endswith(".") else text
+    name = text.removesuffix(".")
     if not name.isascii():
         name = _to_a_labels(name)
     name = name.lower()
@@ -89,7 +90,7 @@ def canonical_host(text: str) -> str:
 
 
 def _to_a_labels(name: str) -> str:
-    """Apply UTS 46 non-transitional processing with STD3 rules; full-width dots and digits end up as what they look like."""
+    """Apply UTS 46 non-transitional processing, STD3 rules; full-width dots and digits end up as what they look like."""
     try:
         return idna.encode(name, uts46=True, std3_rules=True, transitional=False).decode("ascii")
     except idna.IDNAError as error:
@@ -118,9 +119,12 @@ def _canonical_ipv6(literal: str) -> str:
     if "%" in literal:
         raise BadRequest(f"host [{literal[:80]}] has a zone id; a zone means nothing beyond this machine")
     try:
-        return str(ipaddress.IPv6Address(literal))
+        address = ipaddress.IPv6Address(literal)
     except ValueError as error:
         raise BadRequest(f"host [{literal[:80]}] is not an IPv6 address") from error
+    # > RFC 4291 §2.5.5.2: the "IPv4-mapped IPv6 address" represents the address of an IPv4 node as an IPv6 address.
+    # A second spelling of that node, so it becomes the first; Python also writes it differently from 3.13 on.
+    return str(address.ipv4_mapped or address)
 
 
 def parse_port(text: str) -> int:
@@ -149,7 +153,8 @@ def parse_authority(text: str, default_port: int | None = None) -> Authority:
         BadRequest: No valid authority, userinfo, or no port where one is needed.
     """
     if "@" in text:
-        # > RFC 9110 §4.2.4: a recipient ought to treat userinfo in an http(s) URI as an error. The text may be a secret: unsaid.
+        # > RFC 9110 §4.2.4: a recipient ought to treat userinfo in an http(s) URI as an error.
+        # The text may be a secret: unsaid.
         raise BadRequest("the authority holds userinfo ('@'); remove it")
     if text.startswith("["):
         literal, bracket, rest = text.partition("]")

@@ -1,7 +1,8 @@
 """Certificates as the pin layer sees them, and the two kinds of chain that must never be confused.
 
-A `SentChain` is what the peer claims; a `VerifiedChain` is what path validation built. Pins only ever meet the second: an
-attacker may append any certificate to what he sends (CVE-2016-2402). They are two types so that a type checker keeps them apart.
+A `SentChain` is what the peer claims; a `VerifiedChain` is what path validation built. Pins only ever meet the second:
+an attacker may append any certificate to what he sends (CVE-2016-2402). They are two types so that a type checker keeps
+them apart.
 """
 
 from __future__ import annotations

@@ -22,14 +22,14 @@ Subject = Literal["spki", "cert"]
 Where = Literal["leaf", "ca", "any"]
 
 _LENGTHS = {"sha256": 32, "sha384": 48, "sha512": 64}
-_SPKI = re.compile(r"(sha[0-9]+)//?(.*)", re.DOTALL)
+_SPKI = re.compile(r"(sha[0-9]+)/(.*)", re.DOTALL)
 # > RFC 7469 §2.1: pin-directive = "pin-" token "=" quoted-string
 _RFC7469 = re.compile(r'pin-(sha[0-9]+)\s*=\s*"([^"]*)"')
 _CERT = re.compile(r"cert-(sha[0-9]+):(.*)", re.DOTALL)
 # > RFC 6698 §2.2: certificate usage, selector, matching type, certificate association data (hex, white space allowed)
-_TLSA = re.compile(r"([0-9]+)\s+([0-9]+)\s+([0-9]+)\s+([0-9A-Fa-f\s]+)")
+_TLSA = re.compile(r"([0-9]{1,3})\s+([0-9]{1,3})\s+([0-9]{1,3})\s+([0-9A-Fa-f\s]+)")
 _HEX = re.compile(r"[0-9A-Fa-f]{2}(?::?[0-9A-Fa-f]{2})*")
-_TLSA_MATCHING = {1: "sha256", 2: "sha512"}  # RFC 6698 §2.1.3
+_TLSA_MATCHING = {"1": "sha256", "2": "sha512"}  # RFC 6698 §2.1.3
 _SPELLINGS = (
     'sha256/<base64>, sha256//<base64>, pin-sha256="<base64>", cert-sha256:<hex or base64>, or a TLSA record such as 3 1 1 <hex>'
 )
@@ -88,8 +88,9 @@ def parse_pin(text: str) -> Pin:
     """Read a pin in any of its textual spellings.
 
     Args:
-        text: `sha256/<base64>` (OkHttp), `sha256//<base64>` (curl), `pin-sha256="<base64>"` (RFC 7469), the same with sha384
-            and sha512, `cert-sha256:<hex, colons allowed, or base64>`, TLSA `3 1 1 <hex>`, `3 0 1`, `2 1 1`, `2 0 1` (RFC 6698).
+        text: `sha256/<base64>` (OkHttp), `sha256//<base64>` (curl), `pin-sha256="<base64>"` (RFC 7469), the same with
+            sha384 and sha512, `cert-sha256:<hex, colons allowed, or base64>`, TLSA `3 1 1 <hex>`, `3 0 1`, `2 1 1`,
+            `2 0 1` (RFC 6698).
 
     Raises:
         PinSyntaxError: What was found and what was expected; for a digest, both lengths.
@@ -102,20 +103,24 @@ def parse_pin(text: str) -> Pin:
         if _HEX.fullmatch(value):
             return Pin("cert", algorithm, _checked(text, algorithm, bytes.fromhex(value.replace(":", ""))))
         return Pin("cert", algorithm, _checked(text, algorithm, _decode_base64(text, algorithm, value)))
-    if match := _RFC7469.fullmatch(text) or _SPKI.fullmatch(text):
+    if match := _RFC7469.fullmatch(text):
         algorithm, value = match.groups()
+        return Pin("spki", algorithm, _checked(text, algorithm, _decode_base64(text, algorithm, value)))
+    if match := _SPKI.fullmatch(text):
+        algorithm, value = match.groups()
+        value = _without_curls_slash(algorithm, value)
         return Pin("spki", algorithm, _checked(text, algorithm, _decode_base64(text, algorithm, value)))
     raise PinSyntaxError(f"{_short(text)} is not a pin; expected {_SPELLINGS}")
 
 
 def _parse_tlsa(text: str, usage: str, selector: str, matching: str, data: str) -> Pin:
-    # > RFC 6698 §2.1.1: 2 -- Trust anchor assertion, 3 -- Domain-issued certificate. 0 and 1 ask for public-CA validation besides;
-    # pins always do, so they would only be second names for the same thing.
+    # > RFC 6698 §2.1.1: 2 -- Trust anchor assertion, 3 -- Domain-issued certificate.
+    # 0 and 1 ask for public-CA validation besides; pins always do, so they would only be second names for the same thing.
     if usage not in ("2", "3"):
         raise PinSyntaxError(f"TLSA usage {usage} in {_short(text)}; expected 3 (leaf) or 2 (ca)")
     if selector not in ("0", "1"):
         raise PinSyntaxError(f"TLSA selector {selector} in {_short(text)}; expected 1 (public key) or 0 (certificate)")
-    algorithm = _TLSA_MATCHING.get(int(matching))
+    algorithm = _TLSA_MATCHING.get(matching)
     if algorithm is None:
         raise PinSyntaxError(f"TLSA matching type {matching} in {_short(text)}; expected 1 (SHA-256) or 2 (SHA-512)")
     hexadecimal = "".join(data.split())
@@ -125,13 +130,21 @@ def _parse_tlsa(text: str, usage: str, selector: str, matching: str, data: str) 
     return Pin("spki" if selector == "1" else "cert", algorithm, digest, "leaf" if usage == "3" else "ca")
 
 
+def _without_curls_slash(algorithm: str, value: str) -> str:
+    """Drop the second slash of `sha256//…`, but not a slash that is the digest's own: one in 64 begins with it."""
+    base64_length = -(-_LENGTHS.get(algorithm, 0) // 3) * 4
+    return value[1:] if value.startswith("/") and len(value) != base64_length else value
+
+
 def _decode_base64(text: str, algorithm: str, value: str) -> bytes:
     expected = _LENGTHS.get(algorithm)
     try:
         return base64.b64decode(value, validate=True)
     except (binascii.Error, ValueError) as error:
         length = f" of {expected} bytes" if expected else ""
-        raise PinSyntaxError(f"{_short(text)} is not base64; expected the base64{length} digest ({len(value)} characters found)") from error
+        raise PinSyntaxError(
+            f"{_short(text)} is not base64; expected the base64{length} digest ({len(value)} characters found)"
+        ) from error
 
 
 def _checked(text: str, algorithm: str, digest: bytes) -> bytes:

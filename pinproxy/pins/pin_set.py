@@ -58,8 +58,8 @@ class PinSet:
 
 
 def _first(pins: tuple[Pin, ...], chain: VerifiedChain, now: datetime) -> Match | None:
-    # > RFC 7469 §2.6: If there is an intersection between the set of SPKI fingerprints in the chain and the set of pins, then
-    # > Pin Validation succeeds.
+    # > RFC 7469 §2.6: If there is an intersection between the set of SPKI fingerprints in the chain and the set of pins,
+    # > then Pin Validation succeeds.
     for position, item in chain.positioned():
         for pin in pins:
             if pin.is_current(now) and pin.is_met_by(item, position):

@@ -1,7 +1,7 @@
 """The SubjectPublicKeyInfo of a certificate or key, cut from the very DER bytes that were verified.
 
-Cut, not re-encoded: a library that parses a key and writes it again may write other bytes (RSA-PSS parameters, explicit curves),
-and a pin would then speak of a key nobody sent. It also works for key types that the library does not know yet.
+Cut, not re-encoded: a library that parses a key and writes it again may write other bytes (RSA-PSS parameters, explicit
+curves), and a pin would then speak of a key nobody sent. It also works for key types that the library does not know yet.
 """
 
 from __future__ import annotations
