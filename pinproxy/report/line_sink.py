@@ -1,0 +1,66 @@
+"""Where log lines go: a descriptor that is written to and never waited for.
+
+Rules of this file:
+- A reader that has stopped reading, or is gone, costs lines and never traffic: nothing here blocks or raises.
+- Nothing is queued. A queue would only hide for a while that nobody reads, and then hold the memory as well.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+from typing import TextIO
+
+# A pipe that polls as writable takes this much without blocking (POSIX.1-2017, write(2): PIPE_BUF), and takes it in one piece.
+_PIECE = select.PIPE_BUF
+
+
+class LineSink:
+    """The last station of the log, in the shape of a structlog logger.
+
+    Attributes:
+        dropped: Lines that could not be written, in whole or in part.
+    """
+
+    def __init__(self, stream: TextIO | None) -> None:
+        """Take a duplicate of the stream's descriptor.
+
+        A duplicate, because a closed number 2 may come back as the number of somebody's connection, and log lines would go there.
+
+        Args:
+            stream: Where to write; None, as `sys.stderr` is where it was closed before the start: nowhere.
+        """
+        self.dropped = 0
+        self._is_torn = False
+        self._descriptor = os.open(os.devnull, os.O_WRONLY) if stream is None else os.dup(stream.fileno())
+        self._poll = select.poll()
+        self._poll.register(self._descriptor, select.POLLOUT)
+
+    def close(self) -> None:
+        """Give the descriptor back; later lines are dropped."""
+        if self._descriptor >= 0:
+            self._poll.unregister(self._descriptor)
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def msg(self, line: bytes) -> None:
+        """Write one line, end of line included; drop it where that would block or fail."""
+        try:
+            is_whole = self._write(b"\n" + line if self._is_torn else line)
+        except OSError:
+            is_whole = False
+        if not is_whole:
+            self.dropped += 1
+
+    debug = info = warning = error = critical = msg
+
+    def _write(self, line: bytes) -> bool:
+        written = 0
+        while written < len(line):
+            ready = self._poll.poll(0)
+            if not ready or not ready[0][1] & select.POLLOUT:
+                self._is_torn = self._is_torn or written > 0
+                return False
+            written += os.write(self._descriptor, line[written : written + _PIECE])
+        self._is_torn = False
+        return True

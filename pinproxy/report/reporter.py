@@ -1,0 +1,106 @@
+"""Tells log, metrics and status book what happened; nothing that goes wrong in here reaches the traffic."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from datetime import datetime
+
+from pinproxy.errors import Problem
+from pinproxy.policy.table import PolicyTable
+from pinproxy.report.event import ConnectionEvent
+from pinproxy.report.log import Log
+from pinproxy.report.metrics import Metrics
+from pinproxy.report.status_book import StatusBook
+
+
+class Reporter:
+    """The one place reporting is called at. Not thread-safe: it belongs to the event loop that carries the traffic."""
+
+    def __init__(self, log: Log, metrics: Metrics, book: StatusBook) -> None:
+        """Tie the three together.
+
+        Args:
+            log: Gets one line for each event.
+            metrics: Counts it.
+            book: Remembers what it says about its rule.
+        """
+        self._log = log
+        self._metrics = metrics
+        self._book = book
+        self._takers: tuple[tuple[str, Callable[[ConnectionEvent], None]], ...] = (
+            ("log", log.connection),
+            ("metrics", metrics.record),
+            ("book", self._record),
+        )
+
+    def connection_opened(self) -> None:
+        """Count a client connection in."""
+        self._metrics.active += 1
+
+    def connection_closed(self) -> None:
+        """Count it out."""
+        self._metrics.active -= 1
+
+    def emit(self, event: ConnectionEvent) -> None:
+        """Report a connection or request that has ended. Never raises."""
+        for part, take in self._takers:
+            try:
+                take(event)
+            except Exception as error:  # noqa: BLE001  # the boundary: a defect in telling of traffic must not become one of it
+                self._report_defect(part, error)
+        self._metrics.dropped_lines = self._log.dropped_lines
+
+    def reload_succeeded(self, table: PolicyTable, at: datetime) -> None:
+        """Follow a configuration that came into force, the first one included.
+
+        Args:
+            table: The rules, as the data path now sees them.
+            at: When, UTC.
+        """
+        self._book.adopt(table, at)
+        self._metrics.adopt(table)
+        modes = [rule.mode for rule in table.rules]
+        self._log.logger.info(
+            "configuration_loaded",
+            rules=len(modes),
+            enforce=modes.count("enforce"),
+            report_only=modes.count("report-only"),
+            disabled=modes.count("disabled"),
+            unlisted=table.unlisted,
+        )
+
+    def reload_failed(self, problems: tuple[Problem, ...], at: datetime) -> None:
+        """Tell that a newer configuration was rejected and the one in force stays.
+
+        Args:
+            problems: Everything wrong with it.
+            at: When, UTC.
+        """
+        self._book.reject(problems, at)
+        self._log.logger.error(
+            "configuration_rejected",
+            problems=[str(problem) for problem in problems],
+            in_force_since=self._book.loaded_at.isoformat() if self._book.loaded_at else None,
+        )
+
+    def _record(self, event: ConnectionEvent) -> None:
+        changed = self._book.record(event)
+        if changed is None:
+            return
+        if changed.is_backup_missing:
+            self._log.logger.warning(
+                "backup_pin_missing",
+                host_rule=changed.rule.label,
+                to_do="add the pin of a key not yet in use (`pinproxy backup-key`); without one, a lost key locks everybody out",
+            )
+        else:
+            self._log.logger.info("backup_pin_present", host_rule=changed.rule.label)
+
+    def _report_defect(self, part: str, error: Exception) -> None:
+        is_first = not self._metrics.failures[part]
+        self._metrics.failures[part] += 1
+        # Once: a defect of every event would fill the log with tracebacks. The log itself may be the part that fails.
+        if is_first:
+            with contextlib.suppress(Exception):
+                self._log.logger.error("reporting_failed", part=part, exc_info=error)
