@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -170,10 +169,10 @@ def headings(text: str) -> list[str]:
     return re.findall(r"^### `([a-z0-9_]+)`$", text, flags=re.MULTILINE)
 
 
-def sections(text: str) -> Iterator[tuple[str, str]]:
-    """Yield each code with the text below its heading."""
+def sections(text: str) -> list[tuple[str, str]]:
+    """Pair each code with the text below its heading."""
     parts = re.split(r"^### `([a-z0-9_]+)`$", text, flags=re.MULTILINE)[1:]
-    yield from zip(parts[::2], parts[1::2], strict=True)
+    return list(zip(parts[::2], parts[1::2], strict=True))
 
 
 def test_every_reason_code_has_a_heading_and_every_heading_a_code() -> None:
