@@ -223,7 +223,7 @@ def _record_met_pins(record: RuleRecord, pin_set: PinSet, chain: VerifiedChain, 
     current = [pin for pin in pin_set.pins if pin.is_current(at)]
     met = [pin for pin in current if any(pin.is_met_by(item, position) for position, item in positioned)]
     record.last_matches.update(dict.fromkeys(met, at))
-    # > RFC 7469 §4.3: a Backup Pin is a fingerprint for the public key of … a secondary, not-yet-deployed key pair.
+    # > RFC 7469 §4.3: A Backup Pin is a fingerprint for the public key of a secondary, not-yet-deployed key pair.
     is_missing = len(met) == len(current)
     is_news = is_missing != bool(record.is_backup_missing)
     record.is_backup_missing = is_missing
