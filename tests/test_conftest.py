@@ -108,7 +108,9 @@ def test_a_missing_tool_skips_the_test_by_name(run_suite: RunSuite) -> None:
 
 @pytest.mark.parametrize("variable", ["CI", "PINPROXY_CI"])
 def test_a_missing_tool_fails_the_test_under_ci(
-    run_suite: RunSuite, monkeypatch: pytest.MonkeyPatch, variable: str
+    run_suite: RunSuite,
+    monkeypatch: pytest.MonkeyPatch,
+    variable: str,
 ) -> None:
     """Where nobody watches, a skip would be a hole in the suite."""
     monkeypatch.setenv(variable, "true")

@@ -21,12 +21,15 @@ LONGEST_FILE_LINES = 350
 PURE = ("authority", "errors", "http1", "limits", "pins", "policy", "tls")
 CLOCK_READERS = {"now", "today", "utcnow"}
 
-every_source = pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(REPOSITORY)))
-
 
 def is_pure(path: Path) -> bool:
     """Tell whether a file belongs to the functional core."""
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py") in PURE
+
+
+def each(paths: list[Path]) -> pytest.MarkDecorator:
+    """Run a test once for each file, named by its path."""
+    return pytest.mark.parametrize("path", paths, ids=lambda path: str(path.relative_to(REPOSITORY)))
 
 
 def prints(source: str) -> list[int]:
@@ -82,13 +85,13 @@ CATCH_ALL = r"^\s*except\s*(\(?.*\b(Base)?Exception\b.*)?:"
 ESCAPE = r"#\s*(noqa|type: ignore|pragma: no cover)"
 
 
-@every_source
+@each(SOURCES)
 def test_a_file_holds_one_idea(path: Path) -> None:
     """A file longer than this is a place to ask whether it holds two."""
     assert len(path.read_text().splitlines()) <= LONGEST_FILE_LINES
 
 
-@every_source
+@each(SOURCES)
 def test_only_the_command_line_prints(path: Path) -> None:
     """The proxy speaks through its log, whose lines are structured."""
     if path.relative_to(PACKAGE).parts[0] != "cli":
@@ -100,9 +103,7 @@ def test_a_print_is_found() -> None:
     assert prints("x = 1\nprint(x)\n") == [2]
 
 
-@pytest.mark.parametrize(
-    "path", [path for path in SOURCES if is_pure(path)], ids=lambda path: str(path.relative_to(REPOSITORY))
-)
+@each([path for path in SOURCES if is_pure(path)])
 def test_the_functional_core_neither_waits_nor_asks_the_clock(path: Path) -> None:
     """Now is an argument, and so is everything that was read."""
     source = path.read_text()
@@ -115,13 +116,13 @@ def test_a_clock_read_and_an_effect_are_found() -> None:
     assert effects("async def f():\n    await g()\n\nopen('x')\n") == [1, 4, 2]
 
 
-@every_source
+@each(SOURCES)
 def test_whoever_catches_everything_says_why(path: Path) -> None:
     """A catch-all may hide a check that failed: one stands at each task boundary, and a comment says what it does."""
     assert unexplained(path.read_text(), CATCH_ALL) == []
 
 
-@every_source
+@each(SOURCES)
 def test_an_escape_from_a_check_carries_its_reason(path: Path) -> None:
     """A rule is left by name and with the reason beside it."""
     assert unexplained(path.read_text(), ESCAPE) == []
@@ -158,7 +159,7 @@ def test_an_escape_without_a_reason_is_found(source: str, lines: list[int]) -> N
     assert unexplained(source, ESCAPE) == lines
 
 
-@every_source
+@each(SOURCES)
 def test_no_import_hides_from_the_layers(path: Path) -> None:
     """A cycle that only the type checker sees is a type that lives in the wrong layer."""
     assert "TYPE_CHECKING" not in path.read_text()
@@ -189,21 +190,21 @@ def test_every_reason_code_is_told_with_status_cause_and_remedy(code: str, text:
     assert "**Remedy.**" in text
 
 
-@pytest.mark.parametrize("path", LOCKS, ids=lambda path: path.name)
+@each(LOCKS)
 def test_a_lock_names_no_address(path: Path) -> None:
     """A lock installs from whichever index is configured, and from nowhere else."""
     text = path.read_text()
     assert re.findall(r"://|^--(?!hash)|@ ", text, flags=re.MULTILINE) == []
 
 
-@pytest.mark.parametrize("path", LOCKS, ids=lambda path: path.name)
+@each(LOCKS)
 def test_everything_locked_has_a_version_and_a_hash(path: Path) -> None:
     """What is installed is what was resolved, to the byte."""
     entries = re.split(r"^(?=\S)", path.read_text(), flags=re.MULTILINE)[1:]
     assert entries
-    assert [
-        entry for entry in entries if not re.match(r"[a-z0-9-]+==\S+ ", entry) or "--hash=sha256:" not in entry
-    ] == []
+    for entry in entries:
+        assert re.match(r"[a-z0-9-]+==\S+ ", entry)
+        assert "--hash=sha256:" in entry
 
 
 def test_what_runs_and_what_builds_is_locked_alike_for_the_workshop() -> None:
