@@ -60,8 +60,8 @@ def effects(source: str) -> list[int]:
     ]
 
 
-def unexplained(source: str, pattern: str) -> list[int]:
-    """List the lines that match, with no comment of their own on that line or the one above.
+def unexplained(source: str, numbers: list[int]) -> list[int]:
+    """Keep those of the lines that have no comment of their own, neither behind them nor on the line above.
 
     A tool's directive (`noqa`, `type: ignore`, `pragma`) is no explanation; the words after it are.
     """
@@ -71,18 +71,29 @@ def unexplained(source: str, pattern: str) -> list[int]:
         words = re.sub(r"(noqa|type: ignore|pragma: no cover)(: ?[A-Z0-9, ]+|\[[a-z, -]+\])?", "", comment)
         return bool(re.search(r"[a-z]{2}", words))
 
-    lines = source.splitlines()
+    def has_reason(number: int) -> bool:
+        above = lines[number - 1].lstrip()
+        return explains(lines[number]) or (above.startswith("#") and explains(above))
+
+    lines = ["", *source.splitlines()]
+    return [number for number in numbers if not has_reason(number)]
+
+
+def catch_alls(source: str) -> list[int]:
+    """List the lines that catch everything and do not end by raising again."""
     return [
-        number
-        for number, line in enumerate(lines, start=1)
-        if re.search(pattern, line)
-        and not explains(line)
-        and not (number > 1 and lines[number - 2].lstrip().startswith("#") and explains(lines[number - 2]))
+        node.lineno
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.ExceptHandler)
+        and (node.type is None or re.search(r"\b(Base)?Exception\b", ast.unparse(node.type)))
+        and not isinstance(node.body[-1], ast.Raise)
     ]
 
 
-CATCH_ALL = r"^\s*except\s*(\(?.*\b(Base)?Exception\b.*)?:"
-ESCAPE = r"#\s*(noqa|type: ignore|pragma: no cover)"
+def escapes(source: str) -> list[int]:
+    """List the lines on which a tool is told to look away."""
+    pattern = r"#\s*(noqa|type: ignore|pragma: no cover)"
+    return [number for number, line in enumerate(source.splitlines(), start=1) if re.search(pattern, line)]
 
 
 @each(SOURCES)
@@ -119,13 +130,15 @@ def test_a_clock_read_and_an_effect_are_found() -> None:
 @each(SOURCES)
 def test_whoever_catches_everything_says_why(path: Path) -> None:
     """A catch-all may hide a check that failed: one stands at each task boundary, and a comment says what it does."""
-    assert unexplained(path.read_text(), CATCH_ALL) == []
+    source = path.read_text()
+    assert unexplained(source, catch_alls(source)) == []
 
 
 @each(SOURCES)
 def test_an_escape_from_a_check_carries_its_reason(path: Path) -> None:
     """A rule is left by name and with the reason beside it."""
-    assert unexplained(path.read_text(), ESCAPE) == []
+    source = path.read_text()
+    assert unexplained(source, escapes(source)) == []
 
 
 @pytest.mark.parametrize(
@@ -137,12 +150,13 @@ def test_an_escape_from_a_check_carries_its_reason(path: Path) -> None:
         ("try:\n    f()\nexcept Exception:  # noqa: BLE001\n    g()\n", [3]),
         ("try:\n    f()\nexcept Exception:  # noqa: BLE001 - the end of a task, which logs and closes\n    g()\n", []),
         ("try:\n    f()\n# the end of a task, which logs and closes\nexcept Exception:\n    g()\n", []),
+        ("try:\n    f()\nexcept BaseException:\n    g()\n    raise\n", []),
         ("try:\n    f()\nexcept ValueError:\n    g()\n", []),
     ],
 )
 def test_a_catch_all_without_a_reason_is_found(source: str, lines: list[int]) -> None:
     """The offenders and their twins."""
-    assert unexplained(source, CATCH_ALL) == lines
+    assert unexplained(source, catch_alls(source)) == lines
 
 
 @pytest.mark.parametrize(
@@ -156,7 +170,7 @@ def test_a_catch_all_without_a_reason_is_found(source: str, lines: list[int]) ->
 )
 def test_an_escape_without_a_reason_is_found(source: str, lines: list[int]) -> None:
     """The offenders and their twins."""
-    assert unexplained(source, ESCAPE) == lines
+    assert unexplained(source, escapes(source)) == lines
 
 
 @each(SOURCES)
