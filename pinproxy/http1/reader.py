@@ -1,0 +1,234 @@
+"""What reading requests and reading responses share: the buffer, finding the end of a head, and bodies.
+
+How the bytes were cut into `feed` calls changes nothing but the cutting of the body, and the first refusal is final: a
+reader that raised raises the same again.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from enum import Enum, auto
+from typing import Final, Generic, TypeVar
+
+from pinproxy.errors import Refused
+from pinproxy.http1.chunked import ChunkedDecoder
+from pinproxy.http1.connection import connection_options
+from pinproxy.http1.diagnosis import why_head
+from pinproxy.http1.events import NEED_DATA, SWITCHED, End, Signal
+from pinproxy.http1.framing import NO_BODY, BodyKind, Framing
+from pinproxy.http1.grammar import Side
+from pinproxy.http1.head import RequestHead, ResponseHead
+
+_END: Final = End()
+
+HeadT = TypeVar("HeadT", RequestHead, ResponseHead)
+
+
+class _Step(Enum):
+    HEAD = auto()
+    LENGTH = auto()
+    CHUNKED = auto()
+    UNTIL_CLOSE = auto()
+    END = auto()
+    SWITCHED = auto()
+
+
+# Module constants, for reading a member of an Enum costs ten times as much on Python 3.11, and each event reads several.
+_HEAD: Final = _Step.HEAD
+_LENGTH: Final = _Step.LENGTH
+_CHUNKED: Final = _Step.CHUNKED
+_UNTIL_CLOSE: Final = _Step.UNTIL_CLOSE
+_ENDING: Final = _Step.END
+_SWITCHED: Final = _Step.SWITCHED
+
+_STEP_OF_BODY: Final = {
+    BodyKind.NONE: _ENDING,
+    BodyKind.LENGTH: _LENGTH,
+    BodyKind.CHUNKED: _CHUNKED,
+    BodyKind.UNTIL_CLOSE: _UNTIL_CLOSE,
+}
+
+
+class MessageReader(ABC, Generic[HeadT]):
+    """Read messages from bytes as they come; the subclass knows what a head means.
+
+    Attributes:
+        framing: How the body of the current message is delimited; set with its head.
+    """
+
+    _side: Side
+
+    __slots__ = (
+        "_at",
+        "_buffer",
+        "_decoder",
+        "_failure",
+        "_head_bytes",
+        "_is_eof",
+        "_left",
+        "_searched",
+        "_step",
+        "framing",
+    )
+
+    def __init__(self, head_bytes: int) -> None:
+        """Start before the first message.
+
+        Args:
+            head_bytes: Bound of a head, and of a trailer section, in bytes.
+        """
+        self._head_bytes = head_bytes
+        self._buffer = b""
+        self._at = 0  # first byte of the buffer not consumed
+        self._searched = 0  # no head ends before this
+        self._step = _HEAD
+        self._left = 0
+        self._decoder: ChunkedDecoder | None = None
+        self._is_eof = False
+        self._failure: Refused | None = None
+        self.framing = NO_BODY
+
+    @property
+    def _is_between_messages(self) -> bool:
+        return self._step is _HEAD
+
+    @property
+    def buffered(self) -> int:
+        """Bytes fed but not yet consumed."""
+        return len(self._buffer) - self._at
+
+    def feed(self, data: bytes) -> None:
+        """Add bytes. Take all events before feeding again: then the buffer never holds more than one incomplete element."""
+        if self._at == len(self._buffer):
+            self._buffer = data
+            self._searched = 0
+        else:
+            self._buffer = self._buffer[self._at :] + data
+            self._searched = max(self._searched - self._at, 0)
+        self._at = 0
+
+    def feed_eof(self) -> None:
+        """Note that the peer ended the connection: ends a body delimited by that, and cuts any other message."""
+        self._is_eof = True
+
+    def take_rest(self) -> bytes:
+        """Hand over what is not consumed, and stop: it belongs to the protocol that follows."""
+        rest = self._buffer[self._at :]
+        self._buffer, self._at, self._step = b"", 0, _SWITCHED
+        return rest
+
+    def next_event(self) -> HeadT | bytes | End | Signal:
+        """Return the next event in what has been fed.
+
+        Returns:
+            A head; a piece of its body (never empty); the end of the message; or a `Signal`.
+
+        Raises:
+            Refused: `BadRequest`, `HeadTooLarge` or `ClientClosed` for requests, `UpstreamClosed` for responses.
+        """
+        if self._failure is not None:
+            raise self._failure
+        try:
+            return self._advance()
+        except Refused as failure:
+            self._failure = failure
+            raise
+
+    def _advance(self) -> HeadT | bytes | End | Signal:
+        step = self._step
+        if step is _HEAD:
+            return self._next_head()
+        if step is _ENDING:
+            return self._finish()
+        if step is _LENGTH:
+            return self._next_counted()
+        if step is _CHUNKED:
+            return self._next_chunked()
+        return self._next_until_close() if step is _UNTIL_CLOSE else SWITCHED
+
+    def _switch(self) -> None:
+        """Stop: HTTP ends here, and what follows is for `take_rest`."""
+        self._step = _SWITCHED
+
+    # --- heads
+
+    @abstractmethod
+    def _next_head(self) -> HeadT | Signal:
+        """Read the next head, and begin its body."""
+
+    def _cut_head(self) -> bytes | None:
+        """Cut the next head from the buffer, or return None while it is not whole; refuse early what cannot become one."""
+        buffer, at = self._buffer, self._at
+        end = buffer.find(b"\r\n\r\n", max(self._searched, at), at + self._head_bytes) + 4
+        if end >= 4:
+            self._at = end
+            return buffer[at:end]
+        self._searched = max(len(buffer) - 3, 0)
+        # Garbage, another protocol's banner and HTTP/0.9 are answered without waiting for more.
+        line_end = buffer.find(b"\n", at, at + self._head_bytes) + 1
+        if line_end and not self._side.start_line.fullmatch(buffer, at, line_end):
+            raise self._side.malformed(why_head(buffer[at:line_end], self._side))
+        if self.buffered >= self._head_bytes:
+            raise self._side.too_large(f"the head is over {self._head_bytes} bytes (limits.head_bytes)")
+        return None
+
+    def _begin_body(self, head: HeadT, framing: Framing) -> None:
+        hop_by_hop = connection_options(head)  # refused here if malformed, before anybody acts on the head
+        self.framing = framing
+        self._left = framing.length
+        self._step = step = _STEP_OF_BODY[framing.kind]
+        if step is _CHUNKED:
+            self._decoder = ChunkedDecoder(self._side, self._head_bytes, hop_by_hop)
+        elif step is _LENGTH and not framing.length:
+            self._step = _ENDING
+
+    # --- bodies
+
+    def _next_counted(self) -> bytes | Signal:
+        piece = self._take_up_to(self._left)
+        if not piece:
+            return self._wait()
+        self._left -= len(piece)
+        if not self._left:
+            self._step = _ENDING
+        return piece
+
+    def _next_chunked(self) -> bytes | End | Signal:
+        decoder = self._decoder
+        assert decoder is not None  # noqa: S101 - `_begin_body` made it; for the type checker
+        piece, self._at = decoder.feed(self._buffer, self._at)
+        if decoder.is_done:
+            self._step = _ENDING
+        if piece:
+            return piece
+        return self._finish() if decoder.is_done else self._wait()
+
+    def _next_until_close(self) -> bytes | End | Signal:
+        piece = self._take_up_to(self.buffered)
+        if piece:
+            return piece
+        return self._finish() if self._is_eof else NEED_DATA
+
+    def _finish(self) -> End:
+        decoder, self._decoder = self._decoder, None
+        self._step = _HEAD
+        if self._at == len(self._buffer):
+            self._buffer, self._at, self._searched = b"", 0, 0  # an idle connection keeps no old bytes
+        return End(decoder.trailers) if decoder is not None and decoder.trailers else _END
+
+    def _take_up_to(self, size: int) -> bytes:
+        buffer, at = self._buffer, self._at
+        if at == 0 and len(buffer) <= size:  # the common case of a long body: hand the very object on, without a copy
+            self._buffer = b""
+            return buffer
+        piece = buffer[at : at + size]
+        self._at = at + len(piece)
+        return piece
+
+    def _wait(self) -> Signal:
+        # > A message body that uses the chunked transfer coding is incomplete if the zero-sized chunk that terminates
+        # > the encoding has not been received. A message that uses a valid Content-Length is incomplete if the size of
+        # > the message body received (in octets) is less than the value given by Content-Length. (RFC 9112 §8)
+        if self._is_eof:
+            raise self._side.cut("the connection ended inside a message")
+        return NEED_DATA
