@@ -119,6 +119,18 @@ class PinError(Refused):
     status = 403
     proxy_status = "tls_certificate_error"
 
+    def __init__(self, detail: str, seen: tuple[str, ...] = (), expected: tuple[str, ...] = ()) -> None:
+        """Keep the pins besides the text.
+
+        Args:
+            detail: The whole text, pins included.
+            seen: Pins of the verified chain, leaf first.
+            expected: Pins of the set, in the order of the configuration.
+        """
+        super().__init__(detail)
+        self.seen = seen
+        self.expected = expected
+
 
 class OverloadError(Refused):
     """Ours: no room, or no longer."""

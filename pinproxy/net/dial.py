@@ -23,7 +23,7 @@ _CONNECTION_ATTEMPT_DELAY_SECONDS = 0.25
 
 
 async def resolve_with_system(host: str) -> Sequence[str]:
-    """Resolve as the machine does (hosts file, search of resolv.conf aside: the name is looked up as absolute where it has a dot)."""
+    """Resolve as the machine does: hosts file, resolv.conf, in the order the system prefers (RFC 6724)."""
     found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 

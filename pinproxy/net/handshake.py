@@ -24,7 +24,7 @@ from pinproxy.policy.verify import HandshakeFacts
 
 # X509_V_ERR_… of OpenSSL's x509_vfy.h
 _NOT_YET_VALID, _HAS_EXPIRED, _HOSTNAME_MISMATCH, _IP_ADDRESS_MISMATCH = 9, 10, 62, 64
-_VERSION_REASONS = frozenset({"UNSUPPORTED_PROTOCOL", "WRONG_SSL_VERSION", "TLSV1_ALERT_PROTOCOL_VERSION", "WRONG_VERSION_NUMBER"})
+_VERSION_REASONS = frozenset({"UNSUPPORTED_PROTOCOL", "WRONG_SSL_VERSION", "TLSV1_ALERT_PROTOCOL_VERSION"})
 
 
 async def shake_hands_with_server(
@@ -106,8 +106,9 @@ def facts_of(tls: ssl.SSLSocket) -> HandshakeFacts:
     )
 
 
-def _der(item: Any) -> bytes:  # noqa: ANN401 - bytes from 3.13 on, a private certificate type before
-    return item if isinstance(item, bytes) else bytes(item.public_bytes(_ssl.ENCODING_DER))  # type: ignore[attr-defined]
+def _der(item: Any) -> bytes:
+    """Take the DER bytes: what Python 3.13 gives as such is a private type before."""
+    return item if isinstance(item, bytes) else bytes(item.public_bytes(_ssl.ENCODING_DER))
 
 
 def _translated(error: OSError, authority: Authority) -> Exception:
@@ -118,7 +119,7 @@ def _translated(error: OSError, authority: Authority) -> Exception:
             return HostnameMismatch(f"the server's certificate does not name {authority.host}")
         return ChainInvalid(f"{authority}: {error.verify_message}")
     reason = _reason(error)
-    if reason in _VERSION_REASONS and reason != "WRONG_VERSION_NUMBER":
+    if reason in _VERSION_REASONS:
         return TlsVersion(f"{authority} speaks no TLS version that `min_tls` allows ({reason})")
     return TlsHandshakeFailed(f"{authority} ended the TLS handshake ({reason})")
 
@@ -129,4 +130,4 @@ def _reason(error: OSError) -> str:
         return "connection closed"
     if isinstance(error, ssl.SSLError):
         return error.reason or "TLS error"
-    return {ConnectionResetError: "connection reset", BrokenPipeError: "connection closed"}.get(type(error), "connection failed")
+    return "connection reset" if isinstance(error, ConnectionResetError) else "connection failed"

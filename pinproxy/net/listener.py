@@ -84,7 +84,7 @@ class Listener:
                     raise
                 self._take_a_breather(error)
                 return
-            client.setblocking(False)
+            client.setblocking(False)  # noqa: FBT003 - the stdlib takes it by position only
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             client.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             self._accepted(client)

@@ -23,7 +23,7 @@ from pinproxy.net.client_contexts import client_context
 from pinproxy.net.dial import Dialler
 from pinproxy.net.handshake import shake_hands_with_server
 from pinproxy.policy.rule import HostRule
-from pinproxy.policy.verdict import Decision
+from pinproxy.policy.verdict import Decision, Judgement
 from pinproxy.policy.verify import Verified, verify_server
 
 
@@ -38,6 +38,7 @@ class Upstream:
         verified: Chain and judgement.
         tls_version: As OpenSSL spells it, `TLSv1.3`.
         alpn: Application protocol the server chose; None: none.
+        alpn_offered: What it chose from.
         address: Address connected to, `host:port`.
         handshake_seconds: From the first handshake byte to the decision.
     """
@@ -48,6 +49,7 @@ class Upstream:
     verified: Verified
     tls_version: str
     alpn: str | None
+    alpn_offered: tuple[str, ...]
     address: str
     handshake_seconds: float
 
@@ -71,9 +73,7 @@ class UpstreamOpener:
         self._limits = limits
         self._clock = clock
 
-    async def open(
-        self, authority: Authority, rule: HostRule, alpn: tuple[str, ...], observer: UpstreamObserver
-    ) -> Upstream:
+    async def open(self, authority: Authority, rule: HostRule, alpn: tuple[str, ...], observer: UpstreamObserver) -> Upstream:
         """Open a connection that the rule's policy allows.
 
         Args:
@@ -103,13 +103,13 @@ class UpstreamOpener:
                 verified=verified,
                 tls_version=facts.tls_version,
                 alpn=tls.selected_alpn_protocol(),
+                alpn_offered=alpn,
                 address=address,
                 handshake_seconds=time.perf_counter() - began,
             )
             observer.verified(upstream)
             # 4.
-            if verified.judgement.decision is Decision.DENY:
-                raise verified.judgement.refusal or InternalError("denied without a reason")
+            _act_on(verified.judgement)
         except BaseException:
             tls.close()
             raise
@@ -120,6 +120,11 @@ class UpstreamOpener:
         sock = await self._dialler.connect(authority, None, is_listed=False)
         observer.dialled(format_address(sock.getpeername()))
         return sock
+
+
+def _act_on(judgement: Judgement) -> None:
+    if judgement.decision is Decision.DENY:
+        raise judgement.refusal or InternalError("denied without a reason")
 
 
 def format_address(name: tuple[str | int, ...] | str) -> str:

@@ -83,3 +83,8 @@ class HostRule:
     def label(self) -> str:
         """The configuration entry's own name, for logs and metrics: never the raw host a client asked for."""
         return str(self.pattern) if not self.ports else f"{self.pattern}:{','.join(map(str, sorted(self.ports)))}"
+
+    def verifies_like(self, other: HostRule) -> bool:
+        """Tell whether the two differ in nothing that bears on the chain: only the pins and what follows from them may differ."""
+        mine, theirs = ((rule.trust, rule.chain_profile, rule.min_tls, rule.dial, rule.connect) for rule in (self, other))
+        return mine == theirs

@@ -53,6 +53,10 @@ class PolicyTable:
                     return rule
         return None
 
+    def names_host(self, host: str) -> bool:
+        """Tell whether any rule covers a host, for whatever port."""
+        return any(pattern in self._by_pattern for pattern in _candidates(host))
+
 
 def _candidates(host: str) -> Iterator[HostPattern]:
     """Yield the patterns that cover a host, most specific first."""

@@ -13,7 +13,6 @@ from pinproxy.authority import Authority
 from pinproxy.errors import ChainUnavailable, PinError, PinForbidden, PinMismatch, PinSetExpired
 from pinproxy.pins.chain import VerifiedChain
 from pinproxy.pins.pin import Pin, spki_pin
-from pinproxy.pins.pin_set import PinSet
 from pinproxy.policy.rule import HostRule
 
 
@@ -71,7 +70,9 @@ class Judgement:
         return self.decision is Decision.ALLOW_AND_REPORT
 
 
-def judge_pins(chain: VerifiedChain | None, rule: HostRule, authority: Authority, now: datetime) -> Judgement:
+def judge_pins(  # noqa: PLR0911 - five numbered outcomes read best as five returns
+    chain: VerifiedChain | None, rule: HostRule, authority: Authority, now: datetime
+) -> Judgement:
     """Hold a verified chain against a rule's pins: the last step of the procedure in `policy.verify`.
 
     Args:
@@ -91,10 +92,10 @@ def judge_pins(chain: VerifiedChain | None, rule: HostRule, authority: Authority
     pin_set = rule.pin_set
     if pin_set is None or rule.mode == "disabled":
         return Judgement(Verdict.NOT_PINNED, Decision.ALLOW)
-    # 3. A forbidden key denies, even where another pin matches, even after expiry, and in report-only too: somebody else holds it.
+    # 3. A forbidden key denies: where another pin matches, after expiry, and in report-only too. Somebody else holds it.
     if forbidden := pin_set.match_forbidden(chain, now):
-        text = describe_failure(f"forbidden {forbidden.pin} is in the verified chain", authority, chain, rule, pin_set)
-        return Judgement(Verdict.NO_MATCH, Decision.DENY, PinForbidden(text))
+        failure = f"forbidden {forbidden.pin} is in the verified chain"
+        return Judgement(Verdict.NO_MATCH, Decision.DENY, _failed(PinForbidden, failure, authority, chain, rule))
     # 4. One pin met is enough (RFC 7469 §2.6).
     if match := pin_set.match(chain, now):
         return Judgement(Verdict.MATCHED, Decision.ALLOW, matched_pin=match.pin)
@@ -105,14 +106,26 @@ def judge_pins(chain: VerifiedChain | None, rule: HostRule, authority: Authority
     report_only = rule.mode == "report-only" or (expired and pin_set.on_expiry == "report-only")
     otherwise = Decision.ALLOW_AND_REPORT if report_only else Decision.DENY
     if expired:
-        text = describe_failure("no pin matched, and the pin set has expired", authority, chain, rule, pin_set)
-        return Judgement(Verdict.EXPIRED, otherwise, PinSetExpired(text))
-    text = describe_failure("no pin matched the verified chain", authority, chain, rule, pin_set)
-    return Judgement(Verdict.NO_MATCH, otherwise, PinMismatch(text))
+        failure = "no pin matched, and the pin set has expired"
+        return Judgement(Verdict.EXPIRED, otherwise, _failed(PinSetExpired, failure, authority, chain, rule))
+    failure = "no pin matched the verified chain"
+    return Judgement(Verdict.NO_MATCH, otherwise, _failed(PinMismatch, failure, authority, chain, rule))
 
 
-def describe_failure(what: str, authority: Authority, chain: VerifiedChain, rule: HostRule, pin_set: PinSet) -> str:
+def _failed(kind: type[PinError], what: str, authority: Authority, chain: VerifiedChain, rule: HostRule) -> PinError:
+    pins = rule.pin_set.pins if rule.pin_set else ()
+    return kind(
+        describe_failure(what, authority, chain, rule),
+        seen=tuple(str(spki_pin(item)) for item in chain.certificates),
+        expected=tuple(map(str, pins)),
+    )
+
+
+def describe_failure(what: str, authority: Authority, chain: VerifiedChain, rule: HostRule) -> str:
     """Write the text of a pin failure: what was seen, what was expected, what to do; its pins can be pasted into the file."""
+    pin_set = rule.pin_set
+    if pin_set is None:
+        raise ValueError(f"rule {rule.label!r} has no pins that could fail")
     lines = [f"{authority}: {what} ({rule.mode})"]
     for index, (position, item) in enumerate(chain.positioned()):
         lead = "seen     " if index == 0 else "         "
@@ -122,8 +135,9 @@ def describe_failure(what: str, authority: Authority, chain: VerifiedChain, rule
         lead = "expected " if index == 0 else "         "
         note = f"  {printable(pin.note)}" if pin.note else ""
         lines.append(f"  {lead} {pin}  {pin.position:<4}{note}".rstrip())
-    where = f"hosts[{pin_set.name}].pins" if pin_set.name == str(rule.pattern) else f"pin_sets.{pin_set.name}.pins"
-    lines.append(f"  to do     if the change is yours, add the leaf line to {where}; if not, somebody else is answering for this host")
+    where = f"the pins of host {pin_set.name}" if pin_set.name == str(rule.pattern) else f"pin_sets.{pin_set.name}.pins"
+    lines.append(f"  to do     if the change is yours, add the leaf line to {where};")
+    lines.append("            if it is not, somebody else answers for this host")
     return "\n".join(lines)
 
 

@@ -1,0 +1,1 @@
+"""One readable story for each way of carrying traffic, and what the stories share."""

@@ -1,0 +1,160 @@
+"""Who is connected: for the limit, for the drain, and for pins that change under an open connection."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime
+from typing import Protocol
+
+from pinproxy.authority import Authority
+from pinproxy.errors import HostNotListed, Refused
+from pinproxy.net.relay import Relay
+from pinproxy.net.upstream import Upstream
+from pinproxy.policy.rule import HostRule
+from pinproxy.policy.table import PolicyTable
+from pinproxy.policy.verdict import Decision, judge_pins
+
+
+class Carrying(Protocol):
+    """Something that carries a client's traffic now."""
+
+    def drain(self) -> None:
+        """Finish what is in flight, and take nothing new."""
+
+    def abort(self) -> None:
+        """End now."""
+
+    def review(self, table: PolicyTable, now: datetime) -> None:
+        """End if the table now in force would not have let this begin."""
+
+
+class Slot:
+    """One accepted client, from the accept to the end of whatever carries it."""
+
+    def __init__(self, live: LiveConnections) -> None:
+        """Take up room among the live connections."""
+        self._live = live
+        self.task: asyncio.Task[None] | None = None
+        self.carrying: Carrying | None = None
+
+    def release(self) -> None:
+        """Give up the room; twice is fine."""
+        self._live.remove(self)
+
+    def drain(self) -> None:
+        """Pass on the wish; a client that is still being read or dialled for goes on."""
+        if self.carrying is not None:
+            self.carrying.drain()
+
+    def abort(self) -> None:
+        """End now, whatever the client is at."""
+        if self.carrying is not None:
+            self.carrying.abort()
+        if self.task is not None:
+            self.task.cancel()
+
+
+class LiveConnections:
+    """Every accepted client."""
+
+    def __init__(self, opened: Callable[[], None], closed: Callable[[], None]) -> None:
+        """Start with none; the callbacks hear of each client that comes and goes."""
+        self._opened = opened
+        self._closed = closed
+        self._slots: set[Slot] = set()
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    def __len__(self) -> int:
+        """Count the accepted clients."""
+        return len(self._slots)
+
+    def add(self) -> Slot:
+        """Make room for a client."""
+        slot = Slot(self)
+        self._slots.add(slot)
+        self._opened()
+        self._empty.clear()
+        return slot
+
+    def remove(self, slot: Slot) -> None:
+        """Free a client's room."""
+        if slot not in self._slots:
+            return
+        self._slots.remove(slot)
+        self._closed()
+        if not self._slots:
+            self._empty.set()
+
+    async def wait_empty(self) -> None:
+        """Wait until nobody is connected."""
+        await self._empty.wait()
+
+    def drain(self) -> None:
+        """Let everything finish what is in flight."""
+        for slot in list(self._slots):
+            slot.drain()
+
+    def abort(self) -> None:
+        """End everything now."""
+        for slot in list(self._slots):
+            slot.abort()
+
+    def review(self, table: PolicyTable, now: datetime) -> None:
+        """Hold every open connection against a new table."""
+        for slot in list(self._slots):
+            if slot.carrying is not None:
+                slot.carrying.review(table, now)
+
+
+class Tunnel:
+    """A relay with the verification it rests on; ends when a new table would deny it.
+
+    Attributes:
+        refusal: Why the tunnel was ended before its peers ended it; None: it was not.
+    """
+
+    def __init__(self, relay: Relay, authority: Authority, upstream: Upstream | None, eviction_grace_seconds: float) -> None:
+        """Watch over a relay.
+
+        Args:
+            relay: What to end.
+            authority: Where it leads.
+            upstream: The verified connection; None: plain TCP to an unlisted host.
+            eviction_grace_seconds: Between a table that denies it and its end.
+        """
+        self._relay = relay
+        self._authority = authority
+        self._upstream = upstream
+        self._rule = upstream.rule if upstream is not None else None
+        self._grace_seconds = eviction_grace_seconds
+        self.refusal: Refused | None = None
+
+    def drain(self) -> None:
+        """Go on: a tunnel has no request boundary to stop at; the end of the drain ends it."""
+
+    def abort(self) -> None:
+        """Cut both ends."""
+        self._relay.abort()
+
+    def review(self, table: PolicyTable, now: datetime) -> None:
+        """End, after the grace, if the new table would deny this connection."""
+        rule = table.lookup(self._authority)
+        if rule == self._rule and (rule is not None or table.unlisted == "allow"):
+            return
+        self.refusal = self._denial(rule, now)
+        if self.refusal is None:
+            self._rule = rule
+        elif self._grace_seconds:
+            asyncio.get_running_loop().call_later(self._grace_seconds, self._relay.abort)
+        else:
+            self._relay.abort()
+
+    def _denial(self, rule: HostRule | None, now: datetime) -> Refused | None:
+        if rule is None:
+            return HostNotListed(f"{self._authority} is no longer listed")
+        if self._upstream is None or self._rule is None or not rule.verifies_like(self._rule):
+            return HostNotListed(f"{self._authority} is now verified in another way; a new connection will be")
+        judgement = judge_pins(self._upstream.verified.chain, rule, self._authority, now)
+        return judgement.refusal if judgement.decision is Decision.DENY else None

@@ -1,0 +1,115 @@
+"""The proxy as its stories see it: the policy in force, the ways to an upstream, who is connected."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from pinproxy.authority import Authority
+from pinproxy.errors import HostNotListed
+from pinproxy.limits import Limits
+from pinproxy.net.deadlines import Deadlines
+from pinproxy.net.local_ca import LocalCa
+from pinproxy.net.upstream import Upstream, UpstreamObserver, UpstreamOpener
+from pinproxy.net.upstream_pool import UpstreamPool
+from pinproxy.policy.rule import HostRule
+from pinproxy.proxy.http_upstream import HttpUpstream
+from pinproxy.proxy.live import LiveConnections
+from pinproxy.proxy.policy_in_force import PolicyInForce
+from pinproxy.report.reporter import Reporter
+
+_REMEMBERED_OFFERS = 4096
+
+
+@dataclass(slots=True)
+class Proxy:
+    """What the stories share.
+
+    Attributes:
+        policy: The policy in force.
+        limits: Bounds.
+        opener: Opens verified upstream connections.
+        pool: Idle upstream connections of origination.
+        local_ca: Makes the certificates interception shows to clients.
+        reporter: Hears of everything that ends.
+        clock: The UTC wall clock.
+        deadlines: Watches over long-lived connections.
+        live: Everybody connected.
+        eviction_grace_seconds: How long a tunnel that a reload denies may live on.
+        is_draining: Whether SIGTERM was seen.
+    """
+
+    policy: PolicyInForce
+    limits: Limits
+    opener: UpstreamOpener
+    pool: UpstreamPool[HttpUpstream]
+    local_ca: LocalCa
+    reporter: Reporter
+    clock: Callable[[], datetime]
+    deadlines: Deadlines
+    live: LiveConnections
+    eviction_grace_seconds: float = 0.0
+    is_draining: bool = False
+    _alpn_offers: dict[Authority, tuple[str, ...]] = field(default_factory=dict)
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _id_prefix: str = field(default_factory=lambda: os.urandom(5).hex())
+    _id_counter: itertools.count[int] = field(default_factory=itertools.count)
+
+    def next_id(self) -> str:
+        """Make the id of a connection or request: unique, and in the order of their beginnings within a process."""
+        return f"{self._id_prefix}-{next(self._id_counter):x}"
+
+    def spawn(self, story: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run a story as a task that is kept alive until it ends."""
+        task = asyncio.get_running_loop().create_task(story)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def open_upstream(
+        self, authority: Authority, rule: HostRule, alpn: tuple[str, ...], observer: UpstreamObserver
+    ) -> Upstream:
+        """Open a verified connection under the rule that is in force when it is ready, not when it was begun.
+
+        Raises:
+            Refused: Whatever stands in the way; `HostNotListed` where a reload has taken the host away meanwhile.
+        """
+        while True:
+            upstream = await self.opener.open(authority, rule, alpn, observer)
+            current = self.policy.rule_for(authority)
+            if current is rule:
+                return upstream
+            # A reload came in between: what was verified under the old rule serves nobody.
+            upstream.sock.close()
+            if current is None:
+                raise HostNotListed(f"{authority} is no longer listed")
+            rule = current
+
+    def alpn_offer(self, authority: Authority, otherwise: tuple[str, ...]) -> tuple[str, ...]:
+        """Guess what the next client of an authority will offer: what the last one did. A wrong guess costs a second dial."""
+        return self._alpn_offers.get(authority, otherwise)
+
+    def remember_alpn_offer(self, authority: Authority, offer: tuple[str, ...]) -> None:
+        """Remember what a client offered."""
+        if authority not in self._alpn_offers and len(self._alpn_offers) >= _REMEMBERED_OFFERS:
+            self._alpn_offers.clear()
+        self._alpn_offers[authority] = offer
+
+    def keep(self, connection: HttpUpstream) -> None:
+        """Keep an idle connection for the next request, if it was verified under the rule now in force."""
+        self.pool.put(connection, self.policy.table.lookup(connection.authority))
+
+    async def wait_idle(self) -> None:
+        """Wait until every task has ended, and every transport that was closed has said so."""
+        while self._tasks:
+            await asyncio.wait(list(self._tasks))
+        await self.live.wait_empty()
+
+    def report_defect(self, what: str, error: BaseException) -> None:
+        """Log a defect of ours with its traceback; clients only ever see `internal_error`."""
+        asyncio.get_running_loop().call_exception_handler({"message": what, "exception": error})

@@ -1,0 +1,146 @@
+"""The proxy on its ports: bound, accepting, its policy swapped, drained."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from datetime import datetime
+
+from pinproxy.authority import Authority
+from pinproxy.limits import Limits
+from pinproxy.net.deadlines import Deadlines
+from pinproxy.net.dial import Dialler, Resolver, resolve_with_system
+from pinproxy.net.listener import Listener
+from pinproxy.net.local_ca import LocalCa
+from pinproxy.net.own_addresses import OwnAddresses
+from pinproxy.net.upstream import UpstreamOpener
+from pinproxy.net.upstream_pool import UpstreamPool
+from pinproxy.policy.table import PolicyTable
+from pinproxy.proxy.connection import accept
+from pinproxy.proxy.live import LiveConnections
+from pinproxy.proxy.policy_in_force import PolicyInForce
+from pinproxy.proxy.proxy import Proxy
+from pinproxy.report.reporter import Reporter
+
+
+class Server:
+    """Everything between the listeners and the upstreams. Belongs to the running event loop.
+
+    Attributes:
+        addresses: What is bound, in the order of `listen`.
+    """
+
+    def __init__(
+        self,
+        *,
+        listen: tuple[Authority, ...],
+        table: PolicyTable,
+        limits: Limits,
+        local_ca: LocalCa,
+        reporter: Reporter,
+        clock: Callable[[], datetime],
+        eviction_grace_seconds: float = 0.0,
+        resolver: Resolver = resolve_with_system,
+    ) -> None:
+        """Put the parts together; nothing is bound yet.
+
+        Args:
+            listen: Addresses to accept on; port 0 lets the kernel choose.
+            table: The rules to begin with.
+            limits: Bounds, for the life of the server.
+            local_ca: For interception.
+            reporter: Hears of everything that ends.
+            clock: The UTC wall clock.
+            eviction_grace_seconds: How long a tunnel that a reload denies may live on.
+            resolver: How names become addresses.
+        """
+        self.addresses: tuple[Authority, ...] = ()
+        self._own_addresses = OwnAddresses()
+        deadlines = Deadlines()
+        self._proxy = Proxy(
+            policy=PolicyInForce(table),
+            limits=limits,
+            opener=UpstreamOpener(Dialler(limits, self._own_addresses, resolver), limits, clock),
+            pool=UpstreamPool(limits, deadlines),
+            local_ca=local_ca,
+            reporter=reporter,
+            clock=clock,
+            deadlines=deadlines,
+            live=LiveConnections(reporter.connection_opened, reporter.connection_closed),
+            eviction_grace_seconds=eviction_grace_seconds,
+        )
+        self._listeners = tuple(Listener(address, self._accepted) for address in listen)
+        self._is_listening = False
+
+    @property
+    def is_listening(self) -> bool:
+        """Whether clients are accepted."""
+        return self._is_listening
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether the end has begun."""
+        return self._proxy.is_draining
+
+    def start(self) -> None:
+        """Bind every address, then accept on all of them.
+
+        Raises:
+            SettingsError: An address cannot be bound; none is left open.
+        """
+        try:
+            self.addresses = tuple(Authority(*listener.bind()) for listener in self._listeners)
+        except BaseException:
+            self._stop_listening()
+            raise
+        for address in self.addresses:
+            self.never_dial(address)
+        for listener in self._listeners:
+            listener.start()
+        self._is_listening = True
+
+    def never_dial(self, address: Authority) -> None:
+        """Add an address of this process that no client may be led to, such as the admin server's."""
+        self._own_addresses.add(address.host, address.port)
+
+    def swap(self, table: PolicyTable) -> None:
+        """Put a new table in force, whole and at once.
+
+        Requests that begin from now on meet the new rules; idle connections that were verified under replaced ones are closed;
+        open tunnels that the new rules would deny are closed after the eviction grace.
+        """
+        self._proxy.policy.table = table
+        self._proxy.pool.retire(table)
+        self._proxy.live.review(table, self._proxy.clock())
+
+    async def drain(self) -> None:
+        """Stop accepting, let what is in flight finish, and end the rest at the deadline (`limits.drain_seconds`)."""
+        self._stop_listening()
+        self._proxy.is_draining = True
+        self._proxy.pool.close()
+        self._proxy.live.drain()
+        try:
+            async with asyncio.timeout(self._proxy.limits.drain_seconds):
+                await self._proxy.live.wait_empty()
+        except TimeoutError:
+            pass
+        finally:
+            await self.stop()
+
+    async def stop(self) -> None:
+        """End everything now, and wait until it has ended."""
+        self._stop_listening()
+        self._proxy.is_draining = True
+        self._proxy.live.abort()
+        self._proxy.pool.close()
+        await self._proxy.wait_idle()
+        self._proxy.deadlines.close()
+
+    def _stop_listening(self) -> None:
+        self._is_listening = False
+        for listener in self._listeners:
+            listener.close()
+
+    def _accepted(self, client: socket.socket) -> None:
+        accept(client, self._proxy)
