@@ -97,11 +97,13 @@ def new_leaf(
         issuer_key: The root's key.
         now: The time, with a zone.
     """
+    is_address = is_ip_address(host)
     identifier = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     alternative: x509.GeneralName
-    alternative = x509.IPAddress(ipaddress.ip_address(host)) if is_ip_address(host) else x509.DNSName(host)
+    alternative = x509.IPAddress(ipaddress.ip_address(host)) if is_address else x509.DNSName(host)
     subject = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, "pinproxy")]
-    if len(host) <= _COMMON_NAME_LENGTH:  # for people who read it; clients read the alternative name
+    # For people who read it; clients read the alternative name. OpenSSL would hold an address here against name constraints.
+    if not is_address and len(host) <= _COMMON_NAME_LENGTH:
         subject.append(x509.NameAttribute(NameOID.COMMON_NAME, host))
     return (
         x509.CertificateBuilder()
