@@ -1,0 +1,288 @@
+"""The composition root: settings become objects; signals, reloads and the end are handled. The only module that sees everything.
+
+1. Load the settings; nothing starts with a problem in them.
+2. Make the local CA, and publish what clients need to trust it.
+3. Bind and accept; then the admin server.
+4. Reload on SIGHUP and when a file changes: a good configuration is swapped in whole, a bad one is reported and changes nothing.
+5. SIGTERM or SIGINT drains; a second one ends at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pinproxy.authority import Authority
+from pinproxy.errors import Problem, SettingsError
+from pinproxy.net.dial import Resolver, resolve_with_system
+from pinproxy.net.local_ca import LocalCa
+from pinproxy.net.system_roots import load_system_roots, roots_pem
+from pinproxy.policy.table import PolicyTable
+from pinproxy.proxy.server import Server
+from pinproxy.report.log import configure_logging
+from pinproxy.report.metrics import Metrics
+from pinproxy.report.reporter import Reporter
+from pinproxy.report.status_book import StatusBook
+from pinproxy.settings.load import load_settings
+from pinproxy.settings.model import Settings
+from pinproxy.settings.policy import build_policy_table
+from pinproxy.settings.watch import ConfigWatch
+
+# What a reload can put in force; the rest is bound, made or sized once.
+_RELOADED_KEYS = frozenset({"version", "unlisted", "defaults", "pin_sets", "hosts", "reload"})
+
+
+def now_utc() -> datetime:
+    """Read the wall clock."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class SettingsSource:
+    """Where the configuration comes from, at the start and at each reload.
+
+    Attributes:
+        path: The YAML file; None: defaults, environment and flags alone.
+        environ: The environment.
+        flags: Text by flag, as given on the command line.
+    """
+
+    path: Path | None
+    environ: Mapping[str, str]
+    flags: Mapping[str, str]
+
+    def load(self) -> Settings:
+        """Load and check everything.
+
+        Raises:
+            SettingsError: Every problem there is.
+        """
+        return load_settings(self.path, self.environ, self.flags)
+
+
+class App:
+    """A proxy with its admin server, from start to drain. Made and run inside one event loop.
+
+    Attributes:
+        addresses: What clients can connect to, once started.
+        admin_address: Where the admin server listens, once started; None: off.
+        local_ca: The CA that interception uses.
+        server: The data path.
+    """
+
+    def __init__(
+        self,
+        source: SettingsSource,
+        settings: Settings,
+        *,
+        clock: Callable[[], datetime] = now_utc,
+        resolver: Resolver = resolve_with_system,
+    ) -> None:
+        """Put everything together; nothing is bound yet.
+
+        Args:
+            source: For reloads.
+            settings: What it gave at the start.
+            clock: The UTC wall clock.
+            resolver: How names become addresses.
+
+        Raises:
+            SettingsError: What can only be seen now: roots, the local CA's files, the directory to publish to.
+        """
+        self.addresses: tuple[Authority, ...] = ()
+        self.admin_address: Authority | None = None
+        self._source = source
+        self._settings = settings
+        self._clock = clock
+        # Before anything else reads the file: a change from here on is noticed.
+        self._watch = ConfigWatch(source.path, self._reload_changed) if source.path is not None else None
+        self._log = configure_logging(settings.log.format, settings.log.level)
+        self._metrics = Metrics()
+        self._book = StatusBook()
+        self._reporter = Reporter(self._log, self._metrics, self._book)
+        table = build_policy_table(settings, load_system_roots)
+        self.local_ca = _make_local_ca(settings, table, clock())
+        if settings.local_ca.publish is not None:
+            self.local_ca.publish(settings.local_ca.publish, self._public_roots())
+        self.server = Server(
+            listen=settings.listen,
+            table=table,
+            limits=settings.limits,
+            local_ca=self.local_ca,
+            reporter=self._reporter,
+            clock=clock,
+            eviction_grace_seconds=settings.eviction_grace,
+            resolver=resolver,
+        )
+        self._reporter.reload_succeeded(table, clock())
+        self._stop_wanted = asyncio.Event()
+        self._ending: asyncio.Task[None] | None = None
+        self._reload_lock = asyncio.Lock()
+        self._reloads: set[asyncio.Task[None]] = set()
+
+    async def run(self, started: Callable[[App], None] | None = None) -> None:
+        """Serve until told to stop, then drain.
+
+        Args:
+            started: Called once everything is bound.
+
+        Raises:
+            SettingsError: An address cannot be bound.
+        """
+        with self._signals_handled():
+            self.server.start()
+            self.addresses = self.server.addresses
+            try:
+                async with self._admin_running():
+                    self._log.logger.info(
+                        "started",
+                        listen=[str(address) for address in self.addresses],
+                        admin=str(self.admin_address) if self.admin_address else None,
+                        published=str(self._settings.local_ca.publish) if self._settings.local_ca.publish else None,
+                    )
+                    if started is not None:
+                        started(self)
+                    await self._serve()
+            finally:
+                await self.server.stop()
+        self._log.logger.info("stopped")
+        self._log.close()
+
+    def stop(self) -> None:
+        """Begin to drain; the second time, end at once."""
+        if not self._stop_wanted.is_set():
+            self._stop_wanted.set()
+        elif self._ending is not None:
+            self._ending.cancel()
+
+    async def reload(self) -> None:
+        """Load the configuration again, and put it in force if it is good; else keep the last good one and say so."""
+        async with self._reload_lock:
+            try:
+                # In a thread: ten thousand rules take a while to read, and traffic must not wait for them.
+                settings, table = await asyncio.to_thread(self._load_again)
+            except SettingsError as error:
+                self._reporter.reload_failed(error.problems, self._clock())
+                return
+            self.server.swap(table)
+            self._warn_of_restart(settings)
+            self._settings = settings
+            self._reporter.reload_succeeded(table, self._clock())
+
+    # --- parts ------------------------------------------------------------------------------------------------------
+
+    async def _serve(self) -> None:
+        watching = asyncio.create_task(self._watch.run(self._poll_seconds)) if self._watch is not None else None
+        try:
+            await self._stop_wanted.wait()
+            self._log.logger.info("draining", seconds=self._settings.limits.drain_seconds)
+            self._ending = asyncio.create_task(self.server.drain())
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._ending
+        finally:
+            for task in (watching, *self._reloads):
+                if task is not None:
+                    task.cancel()
+
+    @contextlib.asynccontextmanager
+    async def _admin_running(self) -> AsyncIterator[None]:
+        if self._settings.admin is None:
+            yield
+            return
+        # Imported here: aiohttp costs as much start-up time as everything else together.
+        from pinproxy.admin.server import AdminServer  # noqa: PLC0415 - see above
+        from pinproxy.admin.view import AdminView, Condition  # noqa: PLC0415 - see above
+
+        def condition() -> Condition:
+            return Condition(listeners_bound=self.server.is_listening, is_draining=self._stop_wanted.is_set())
+
+        admin = AdminServer(self._settings.admin, AdminView(condition, self._metrics, self._book, lambda: self.local_ca.ca_pem))
+        try:
+            self.admin_address = await admin.start()
+        except OSError as error:
+            message = f"cannot listen on {self._settings.admin}: {error.strerror}; is another process on that port?"
+            raise SettingsError((Problem("admin", 0, 0, "", message),)) from error
+        self.server.never_dial(self.admin_address)
+        try:
+            yield
+        finally:
+            await admin.stop()
+
+    @contextlib.contextmanager
+    def _signals_handled(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        handlers = {signal.SIGTERM: self.stop, signal.SIGINT: self.stop, signal.SIGHUP: self._reload_soon}
+        for number, handler in handlers.items():
+            loop.add_signal_handler(number, handler)
+        try:
+            yield
+        finally:
+            for number in handlers:
+                loop.remove_signal_handler(number)
+
+    def _reload_soon(self) -> None:
+        task = asyncio.get_running_loop().create_task(self.reload())
+        self._reloads.add(task)
+        task.add_done_callback(self._reloads.discard)
+
+    async def _reload_changed(self) -> None:
+        await self.reload()
+
+    def _load_again(self) -> tuple[Settings, PolicyTable]:
+        settings = self._source.load()
+        return settings, build_policy_table(settings, load_system_roots)
+
+    def _poll_seconds(self) -> float:
+        return self._settings.reload.poll
+
+    def _warn_of_restart(self, settings: Settings) -> None:
+        """Name the keys that were changed and that only a restart puts in force."""
+        keys = type(settings).model_fields.keys() - _RELOADED_KEYS
+        changed = sorted(key for key in keys if getattr(settings, key) != getattr(self._settings, key))
+        if changed:
+            self._log.logger.warning("restart_needed", keys=changed, to_do="these keys take effect at the next start")
+
+    def _public_roots(self) -> bytes:
+        """Give the roots that the published bundle holds besides ours; a machine without any gets ours alone, and a warning."""
+        try:
+            return roots_pem(load_system_roots())
+        except SettingsError as error:
+            self._log.logger.warning("no_system_roots", problem=str(error), effect="the published bundle holds our root alone")
+            return b""
+
+
+def _make_local_ca(settings: Settings, table: PolicyTable, now: datetime) -> LocalCa:
+    directory = settings.local_ca.directory
+    if directory is not None:
+        return LocalCa.load_or_create(directory, now)
+    hosts = tuple(dict.fromkeys(rule.pattern.base for rule in table.rules))
+    return LocalCa.create_in_memory(now, hosts if settings.local_ca.constrain_names and hosts else None)
+
+
+def run_app(source: SettingsSource, started: Callable[[App], None] | None = None) -> None:
+    """Load, serve until told to stop, drain: what `pinproxy run` does.
+
+    Raises:
+        SettingsError: The configuration has problems; nothing was started.
+    """
+    settings = source.load()
+
+    async def main() -> None:
+        await App(source, settings).run(started)
+
+    with asyncio.Runner(loop_factory=_new_event_loop) as runner:
+        runner.run(main())
+
+
+def _new_event_loop() -> asyncio.AbstractEventLoop:
+    """Make uvloop's loop, or asyncio's own where there is no uvloop."""
+    try:
+        import uvloop  # noqa: PLC0415 - optional
+    except ImportError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
