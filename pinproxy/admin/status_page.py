@@ -149,7 +149,7 @@ def _facts(record: RuleRecord, now: datetime) -> Html:
     shown = [text for text in counts if not text.startswith("0 ")] or ["none yet"]
     set_name = "none" if pin_set is None else "of its own" if pin_set.name == str(record.rule.pattern) else pin_set.name
     expires = _deadline(pin_set.expires, now) if pin_set and pin_set.expires else None
-    # The chip speaks of the last connection; where that one got no verdict, as when the dial failed, the last verdict stands here.
+    # The chip speaks of the last connection; where that got no verdict, as when the dial failed, the last one stands here.
     earlier = record.verdict_at if record.verdict_at != record.decided_at else None
     return tag(
         "dl",

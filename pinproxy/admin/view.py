@@ -9,7 +9,7 @@ from pinproxy.report.metrics import Metrics
 from pinproxy.report.status_book import StatusBook
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Condition:
     """What the proxy says about itself.
 

@@ -27,7 +27,7 @@ Level = Literal["debug", "info", "warning", "error"]
 
 _LONGEST_LINE = 4096  # a pin failure over a real chain takes about 2,000; what is longer has a peer's hand in it and is cut
 _LONGEST_VALUE = 512
-_LONGEST_TEXT = 8192  # of `detail` and `exception`: ten certificates and ten pins, or a deep traceback
+_LONGEST_TEXT = 4096  # of `detail` and `exception`: ten certificates and ten pins, or the end of a deep traceback
 _TEXTS = frozenset({"detail", "exception"})
 
 # Made once: `json.dumps` with options makes an encoder for every call.
@@ -192,7 +192,10 @@ def _render_json(_logger: Any, _level: str, event: EventDict) -> bytes:
 
 def _cut(key: str, value: Any) -> Any:
     limit = _LONGEST_TEXT if key in _TEXTS else _LONGEST_VALUE
-    return value if not isinstance(value, str) or len(value) <= limit else value[: limit - 1] + "…"
+    if not isinstance(value, str) or len(value) <= limit:
+        return value
+    # A traceback says what it is about in its last line.
+    return "…" + value[1 - limit :] if key == "exception" else value[: limit - 1] + "…"
 
 
 class _ConsoleLine:
@@ -206,7 +209,7 @@ class _ConsoleLine:
         below = "".join(
             f"    {printable(line, _LONGEST_VALUE)}\n"
             for key in sorted(_TEXTS & event.keys())
-            for line in str(event.pop(key))[:_LONGEST_TEXT].splitlines()
+            for line in _cut(key, str(event.pop(key))).splitlines()
         )
         shown = {key: _show(value) for key, value in event.items() if value is not None}
         return f"{self._render(logger, level, shown)}\n{below}".encode("utf-8", "backslashreplace")
