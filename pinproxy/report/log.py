@@ -187,7 +187,7 @@ def _render_json(_logger: Any, _level: str, event: EventDict) -> bytes:
     line = _to_json(event)
     if len(line) > _LONGEST_LINE:
         line = _to_json({key: _cut(key, value) for key, value in event.items()})
-    return line.encode("ascii") + b"\n"
+    return f"{line}\n".encode("ascii")
 
 
 def _cut(key: str, value: Any) -> Any:
