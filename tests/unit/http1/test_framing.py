@@ -161,3 +161,12 @@ def test_connection_may_not_name_what_framing_and_routing_rest_on(option: bytes)
 def test_an_upgrade_is_asked_for_by_two_fields_and_not_in_http_1_0(minor: int, fields: Fields, *, expected: bool) -> None:
     """RFC 9110 §7.8."""
     assert expected == asks_upgrade(request(fields, minor=minor))
+
+
+@pytest.mark.parametrize(
+    ("framing", "expected"),
+    [(NO_BODY, True), (Framing(BodyKind.LENGTH, 0), True), (LENGTH_5, False), (CHUNKED, False), (UNTIL_CLOSE, False)],
+)
+def test_only_a_body_that_cannot_have_a_byte_is_empty(framing: Framing, *, expected: bool) -> None:
+    """What decides whether a request can be sent again: chunks and an open end may hold anything."""
+    assert framing.is_empty == expected
