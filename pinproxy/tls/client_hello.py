@@ -37,10 +37,7 @@ _GREASE_PROTOCOLS = frozenset(value.to_bytes(2, "big") for value in _GREASE)
 _OTHER_PROTOCOLS = (
     (b"SSH-", "SSH"),
     (b"PRI * HTTP/2", "HTTP/2 without TLS"),
-    *(
-        (f"{method} ".encode(), "HTTP")
-        for method in ("GET", "POST", "PUT", "HEAD", "DELETE", "OPTIONS", "PATCH", "CONNECT")
-    ),
+    *((f"{method} ".encode(), "HTTP") for method in ("GET", "POST", "PUT", "HEAD", "DELETE", "OPTIONS", "PATCH", "CONNECT")),
 )
 
 

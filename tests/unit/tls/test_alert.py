@@ -6,7 +6,7 @@ import pytest
 
 from pinproxy.errors import TlsSyntaxError, refusal_codes
 from pinproxy.tls.alert import Alert, AlertDescription, alert, alert_for, parse_alert
-from tests.tls_handshakes import client_context
+from tests.harness.tls_handshakes import client_context
 
 
 @pytest.mark.parametrize(

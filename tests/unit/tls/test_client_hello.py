@@ -8,7 +8,7 @@ import pytest
 
 from pinproxy.errors import ClientHelloInvalid, NotTls
 from pinproxy.tls.client_hello import ClientHello, ClientHelloReader, parse_client_hello
-from tests.tls_handshakes import client_context, client_hello_bytes, refragment, server_context, shake_hands
+from tests.harness.tls_handshakes import client_context, client_hello_bytes, refragment, server_context, shake_hands
 
 SERVER_NAME, ALPN, SESSION_TICKET, PRE_SHARED_KEY, EARLY_DATA, SUPPORTED_VERSIONS = 0, 16, 35, 41, 42, 43
 RANDOM = bytes(range(32))
@@ -34,9 +34,7 @@ def handmade(
     tail: bytes = b"",
 ) -> bytes:
     """A ClientHello in one record; every argument is written as given, sensible or not."""
-    body = (
-        version.to_bytes(2, "big") + RANDOM + vector(1, session_id) + vector(2, cipher_suites) + vector(1, compression)
-    )
+    body = version.to_bytes(2, "big") + RANDOM + vector(1, session_id) + vector(2, cipher_suites) + vector(1, compression)
     if extensions is not None:
         body += vector(2, b"".join(kind.to_bytes(2, "big") + vector(2, content) for kind, content in extensions))
     return b"\x16\x03\x01" + vector(2, b"\x01" + vector(3, body + tail))
