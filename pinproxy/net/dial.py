@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
 
 import aiohappyeyeballs
 
@@ -28,6 +29,25 @@ async def resolve_with_system(host: str) -> Sequence[str]:
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Addresses that were checked, and may be dialled.
+
+    Attributes:
+        authority: What was asked for.
+        addresses: In the order of preference.
+        port: The port to dial.
+    """
+
+    authority: Authority
+    addresses: tuple[str, ...]
+    port: int
+
+    def at(self, address: str) -> Destination:
+        """Narrow it down to one of its addresses."""
+        return replace(self, addresses=(address,))
+
+
 class Dialler:
     """Connects to authorities. The one place where an upstream TCP connection begins."""
 
@@ -37,19 +57,16 @@ class Dialler:
         self._own_addresses = own_addresses
         self._resolver = resolver
 
-    async def connect(self, authority: Authority, override: DialOverride | None, *, is_listed: bool) -> socket.socket:
-        """Connect to an authority.
+    async def find(self, authority: Authority, override: DialOverride | None, *, is_listed: bool) -> Destination:
+        """Resolve an authority, and check every address it has.
 
         Args:
             authority: Where to.
             override: Where to instead, as configured; None: to the authority itself.
             is_listed: Whether the operator listed the host; others may only lead to globally routable addresses.
 
-        Returns:
-            A connected, non-blocking socket with TCP_NODELAY.
-
         Raises:
-            DnsFailed, DialRefused, DialTimeout: The way there.
+            DnsFailed: The name does not resolve.
             AddressDenied: An unlisted host that leads to a private address.
             LoopDetected: The destination is this proxy.
         """
@@ -67,8 +84,18 @@ class Dialler:
                     f"{authority} leads to {address}, which is not globally routable; "
                     "list the host, or set limits.allow_private: true"
                 )
-        # 3. Connect, the families raced (RFC 8305).
-        sock = await self._connect(authority, addresses, target.port)
+        return Destination(authority, tuple(addresses), target.port)
+
+    async def connect(self, destination: Destination) -> socket.socket:
+        """Connect to a destination, its address families raced (RFC 8305).
+
+        Returns:
+            A connected, non-blocking socket with TCP_NODELAY.
+
+        Raises:
+            DialRefused, DialTimeout: Nobody there.
+        """
+        sock = await self._connect(destination.authority, destination.addresses, destination.port)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return sock
 

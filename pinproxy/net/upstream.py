@@ -1,6 +1,6 @@
 """The one way to an upstream: dial, shake hands, verify, decide. Every mode, every retry and every pool comes through here.
 
-1. Resolve and connect (`net.dial`).
+1. Resolve, check the addresses, and connect to one of them (`net.dial`).
 2. TLS handshake; the platform validates chain, name and dates (`net.handshake`).
 3. Verify the chain a second time and hold it against the pins (`policy.verify`).
 4. Act on the decision: a denied connection is closed here, before anybody could write to it.
@@ -20,11 +20,11 @@ from pinproxy.authority import Authority
 from pinproxy.errors import InternalError
 from pinproxy.limits import Limits
 from pinproxy.net.client_contexts import client_context
-from pinproxy.net.dial import Dialler
+from pinproxy.net.dial import Destination, Dialler
 from pinproxy.net.handshake import shake_hands_with_server
-from pinproxy.policy.rule import HostRule
+from pinproxy.policy.rule import DialOverride, HostRule
 from pinproxy.policy.verdict import Decision, Judgement
-from pinproxy.policy.verify import Verified, verify_server
+from pinproxy.policy.verify import HandshakeFacts, Verified, verify_server
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +35,8 @@ class Upstream:
         sock: The TLS socket, handshake finished, nothing sent; whoever has this owns it.
         authority: What was asked for.
         rule: The rule it was verified under.
+        facts: What its handshake said of itself.
         verified: Chain and judgement.
-        tls_version: As OpenSSL spells it, `TLSv1.3`.
         alpn: Application protocol the server chose; None: none.
         alpn_offered: What it chose from.
         address: Address connected to, `host:port`.
@@ -46,12 +46,17 @@ class Upstream:
     sock: ssl.SSLSocket
     authority: Authority
     rule: HostRule
+    facts: HandshakeFacts
     verified: Verified
-    tls_version: str
     alpn: str | None
     alpn_offered: tuple[str, ...]
     address: str
     handshake_seconds: float
+
+    @property
+    def tls_version(self) -> str:
+        """The TLS version, as OpenSSL spells it."""
+        return self.facts.tls_version
 
 
 class UpstreamObserver(Protocol):
@@ -73,7 +78,14 @@ class UpstreamOpener:
         self._limits = limits
         self._clock = clock
 
-    async def open(self, authority: Authority, rule: HostRule, alpn: tuple[str, ...], observer: UpstreamObserver) -> Upstream:
+    async def open(
+        self,
+        authority: Authority,
+        rule: HostRule,
+        alpn: tuple[str, ...],
+        observer: UpstreamObserver,
+        dial: DialOverride | None = None,
+    ) -> Upstream:
         """Open a connection that the rule's policy allows.
 
         Args:
@@ -81,17 +93,35 @@ class UpstreamOpener:
             rule: Its rule.
             alpn: Application protocols to offer, in order; empty: none.
             observer: Hears of each step.
+            dial: Where to connect; None: where the rule says, or to the host itself.
 
         Raises:
             Refused: Whatever stands in the way, with its reason code. Nothing but the handshake was sent.
         """
+        destination = await self.find(authority, rule, dial)
+        context = client_context(rule.trust, rule.min_tls, alpn)
+        return await self.open_at(destination, rule, context, alpn, observer)
+
+    async def find(self, authority: Authority, rule: HostRule, dial: DialOverride | None = None) -> Destination:
+        """Resolve a listed authority and check its addresses: the beginning of step 1."""
+        return await self._dialler.find(authority, dial or rule.dial, is_listed=True)
+
+    async def open_at(
+        self,
+        destination: Destination,
+        rule: HostRule,
+        context: ssl.SSLContext,
+        alpn: tuple[str, ...],
+        observer: UpstreamObserver,
+    ) -> Upstream:
+        """Do the rest of `open` at a destination found before, with a context made for the rule's trust."""
         # 1.
-        sock = await self._dialler.connect(authority, rule.dial, is_listed=True)
+        authority = destination.authority
+        sock = await self._dialler.connect(destination)
         address = format_address(sock.getpeername())
         observer.dialled(address)
         # 2.
         began = time.perf_counter()
-        context = client_context(rule.trust, rule.min_tls, alpn)
         tls, facts = await shake_hands_with_server(sock, context, authority, self._limits.handshake_seconds)
         try:
             # 3.
@@ -100,8 +130,8 @@ class UpstreamOpener:
                 sock=tls,
                 authority=authority,
                 rule=rule,
+                facts=facts,
                 verified=verified,
-                tls_version=facts.tls_version,
                 alpn=tls.selected_alpn_protocol(),
                 alpn_offered=alpn,
                 address=address,
@@ -115,11 +145,16 @@ class UpstreamOpener:
             raise
         return upstream
 
-    async def open_plain(self, authority: Authority, observer: UpstreamObserver) -> socket.socket:
-        """Connect without TLS to a host that no rule lists, under `unlisted: allow`."""
-        sock = await self._dialler.connect(authority, None, is_listed=False)
+    async def connect_for_tunnel(self, destination: Destination, observer: UpstreamObserver) -> socket.socket:
+        """Connect without TLS of our own, for a client that brings its own; the tunnel verifies what it can see of it."""
+        sock = await self._dialler.connect(destination)
         observer.dialled(format_address(sock.getpeername()))
         return sock
+
+    async def open_plain(self, authority: Authority, observer: UpstreamObserver) -> socket.socket:
+        """Connect without TLS to a host that no rule lists, under `unlisted: allow`."""
+        destination = await self._dialler.find(authority, None, is_listed=False)
+        return await self.connect_for_tunnel(destination, observer)
 
 
 def _act_on(judgement: Judgement) -> None:

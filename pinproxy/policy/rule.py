@@ -13,7 +13,8 @@ from pinproxy.pins.pin_set import PinSet
 from pinproxy.policy.pattern import HostPattern
 
 Mode = Literal["enforce", "report-only", "disabled"]
-Connect = Literal["intercept"]
+Connect = Literal["intercept", "tunnel"]
+Tls13 = Literal["refuse", "preflight"]
 ChainProfile = Literal["strict", "compatible"]
 MinTls = Literal["1.2", "1.3"]
 
@@ -58,6 +59,8 @@ class HostRule:
         mode: `enforce`, `report-only`, or `disabled` (listed and not pinned; the chain is still verified).
         pin_set: The pins; None only under `disabled`.
         connect: How CONNECT is carried.
+        tls13: What a tunnel does about TLS 1.3, whose certificates it cannot see: `refuse` it, or rest on a handshake of our
+            own beforehand, which an attacker may tell from the client's (`preflight`). Set for tunnels, and for them alone.
         min_tls: Lowest version spoken upstream.
         trust: Roots a chain must end in.
         chain_profile: `strict`: OpenSSL and `cryptography` must both accept the chain; `compatible`: OpenSSL's rules alone.
@@ -70,6 +73,7 @@ class HostRule:
     trust: TrustAnchors
     ports: frozenset[int] = frozenset()
     connect: Connect = "intercept"
+    tls13: Tls13 | None = None
     min_tls: MinTls = "1.2"
     chain_profile: ChainProfile = "strict"
     dial: DialOverride | None = None
@@ -78,6 +82,8 @@ class HostRule:
         """Refuse the silent unpinned rule by construction."""
         if self.pin_set is None and self.mode != "disabled":
             raise ValueError(f"rule {self.label!r} has no pins and is not `mode: disabled`")
+        if (self.connect == "tunnel") != (self.tls13 is not None):
+            raise ValueError(f"rule {self.label!r}: `connect: tunnel` says what to do about TLS 1.3, and nothing else does")
 
     @property
     def label(self) -> str:
@@ -86,5 +92,5 @@ class HostRule:
 
     def verifies_like(self, other: HostRule) -> bool:
         """Tell whether the two differ in nothing that bears on the chain: only the pins and what follows from them may differ."""
-        mine, theirs = ((rule.trust, rule.chain_profile, rule.min_tls, rule.dial, rule.connect) for rule in (self, other))
+        mine, theirs = ((rule.trust, rule.chain_profile, rule.min_tls, rule.dial, rule.connect, rule.tls13) for rule in (self, other))
         return mine == theirs

@@ -52,7 +52,7 @@ class ClientHello:
             supported_versions, else the single legacy version, which is the highest the client speaks.
         cipher_suites: Cipher suites in the order offered, without GREASE; signalling values stay.
         session_id: Legacy session id, 0 to 32 bytes; under TLS 1.2 a session the client wants to resume.
-        has_session_ticket: Whether a TLS 1.2 session ticket is offered, not merely asked for (RFC 5077 §3.2).
+        session_ticket: The TLS 1.2 session ticket offered (RFC 5077 §3.2); empty: none, or one is merely asked for.
         has_psk: Whether a TLS 1.3 session or external key is offered (RFC 8446 §4.2.11).
         has_early_data: Whether application data follows before the server has answered (RFC 8446 §4.2.10).
         has_ech: Whether there is an encrypted inner hello, or GREASE that looks like one: nobody else can tell.
@@ -64,11 +64,16 @@ class ClientHello:
     versions: tuple[int, ...]
     cipher_suites: tuple[int, ...]
     session_id: bytes
-    has_session_ticket: bool
+    session_ticket: bytes = field(repr=False)
     has_psk: bool
     has_early_data: bool
     has_ech: bool
     random: bytes = field(repr=False)
+
+    @property
+    def has_session_ticket(self) -> bool:
+        """Whether a TLS 1.2 session ticket is offered."""
+        return bool(self.session_ticket)
 
 
 class ClientHelloReader:
@@ -169,7 +174,7 @@ def _parse_body(body: bytes) -> ClientHello:
         versions=_versions(found[_SUPPORTED_VERSIONS]) if _SUPPORTED_VERSIONS in found else (legacy_version,),
         cipher_suites=tuple(suite for suite in cipher_suites if suite not in _GREASE),
         session_id=session_id,
-        has_session_ticket=bool(found.get(_SESSION_TICKET)),
+        session_ticket=found.get(_SESSION_TICKET, b""),
         has_psk=_PRE_SHARED_KEY in found,
         has_early_data=_EARLY_DATA in found,
         has_ech=_ENCRYPTED_CLIENT_HELLO in found,
