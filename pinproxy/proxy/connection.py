@@ -3,7 +3,7 @@
 1. Within `limits.head_seconds`, see enough to know what the client speaks. Only looked at: what it is stays in the socket.
 2. CONNECT: read its head, and not one byte more; find the rule; `proxy.interception` carries it.
 3. Anything else is HTTP: `proxy.origination` reads it from its first byte.
-4. A refusal before the 200 is an HTTP answer, one after it a TLS alert.
+4. A refusal before the 200 is an HTTP answer, one after it a TLS alert (RFC 8446 §6.2): the two words a client can read.
 """
 
 from __future__ import annotations
@@ -30,11 +30,12 @@ from pinproxy.net.peek import peek_at_least, read_head
 from pinproxy.net.transport import SocketTransport
 from pinproxy.net.upstream import format_address
 from pinproxy.policy.rule import HostRule
-from pinproxy.proxy.interception import AfterEstablished, intercept, say_alert
+from pinproxy.proxy.interception import AfterEstablished, intercept
 from pinproxy.proxy.live import Slot
 from pinproxy.proxy.origination import OriginationClient, refusal_bytes
 from pinproxy.proxy.proxy import Proxy
 from pinproxy.proxy.record import Record
+from pinproxy.tls.alert import alert, alert_for
 
 _CONNECT = b"CONNECT "
 _SOCKS5 = 0x05  # RFC 1928 §3
@@ -86,9 +87,10 @@ async def _serve(client: socket.socket, proxy: Proxy, slot: Slot) -> None:
         await intercept(client, authority, rule, proxy, slot, record)
     # 4.
     except AfterEstablished as after:
-        if not isinstance(after.refusal, DownstreamTlsFailed | ClientClosed):
-            await say_alert(client, after.refusal)
         _finish(record, after.refusal)
+        if not isinstance(after.refusal, DownstreamTlsFailed | ClientClosed):
+            _answer(client, alert(alert_for(after.refusal.code)), proxy, slot)
+            return
     except Refused as refusal:
         record = record or Record(proxy, name, "none")
         record.finish(refusal)
@@ -97,12 +99,17 @@ async def _serve(client: socket.socket, proxy: Proxy, slot: Slot) -> None:
             return
     except asyncio.CancelledError:
         _finish(record, Draining("the proxy ended before the connection did"))
+        _hang_up(client, slot)
         raise
     except OSError:
         _finish(record, ClientClosed("the client reset the connection"))
     except Exception as error:  # noqa: BLE001 - the boundary of this task: log, refuse, close
         proxy.report_defect("serving a client failed", error)
         _finish(record, InternalError("serving the client failed; the log has the details"))
+    _hang_up(client, slot)
+
+
+def _hang_up(client: socket.socket, slot: Slot) -> None:
     client.close()
     slot.release()
 
@@ -134,6 +141,8 @@ async def _read_connect(client: socket.socket, proxy: Proxy) -> Authority:
             head = parse_request_head(await read_head(client, proxy.limits.head_bytes))
     except TimeoutError as error:
         raise HeadTimeout(f"no whole request head within {proxy.limits.head_seconds:g} s") from error
+    if proxy.is_draining:
+        raise Draining("the proxy is shutting down and opens no new tunnel")
     target = request_target(head)
     # > RFC 9112 §3.2.3: … the client MUST send the authority-form … consisting of only the uri-host and port number.
     return parse_authority(target.authority.decode("ascii"))
@@ -152,7 +161,7 @@ def _finish(record: Record | None, refusal: Refused) -> None:
 
 
 def _answer(client: socket.socket, answer: bytes, proxy: Proxy, slot: Slot) -> None:
-    """Answer in HTTP and close in stages, so that the answer is read."""
+    """Give a last word and close in stages, so that it is read: an unread ClientHello would turn the end into a reset."""
     farewell = LingeringClose(slot.release)
     transport = SocketTransport(client, farewell, proxy.limits.buffer_bytes)
     transport.write(answer)

@@ -13,7 +13,6 @@ CONNECT api.example.com:443            the client to us
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 
 from pinproxy.authority import Authority
@@ -28,7 +27,6 @@ from pinproxy.policy.rule import HostRule
 from pinproxy.proxy.live import Slot, Tunnel
 from pinproxy.proxy.proxy import Proxy
 from pinproxy.proxy.record import Record
-from pinproxy.tls.alert import alert, alert_for
 from pinproxy.tls.client_hello import ClientHello
 
 ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
@@ -87,7 +85,7 @@ async def intercept(
 async def _read_client_hello(client: socket.socket, authority: Authority, proxy: Proxy) -> ClientHello:
     try:
         async with asyncio.timeout(proxy.limits.head_seconds):
-            hello = await peek_client_hello(client)
+            hello = (await peek_client_hello(client)).hello
     except TimeoutError as error:
         raise NotTls(f"no ClientHello for {authority} within {proxy.limits.head_seconds:g} s") from error
     # > RFC 6066 §3: … "HostName" contains the fully qualified DNS hostname of the server, as understood by the client. An address
@@ -112,6 +110,8 @@ async def _carry(tls: socket.socket, upstream: Upstream, proxy: Proxy, slot: Slo
     SocketTransport(tls, relay.client, proxy.limits.buffer_bytes)
     SocketTransport(upstream.sock, relay.upstream, proxy.limits.buffer_bytes)
     slot.carrying = tunnel = Tunnel(relay, upstream.authority, upstream, proxy.eviction_grace_seconds)
+    # A reload may have come in while the client shook hands, when there was no tunnel to review yet.
+    tunnel.review(proxy.policy.table, proxy.clock())
     try:
         error = await relay.done
     except asyncio.CancelledError:
@@ -125,9 +125,3 @@ async def _carry(tls: socket.socket, upstream: Upstream, proxy: Proxy, slot: Slo
         record.finish(UpstreamClosed(f"{upstream.authority} cut the connection"))
     else:
         record.finish()
-
-
-async def say_alert(client: socket.socket, refusal: Refused) -> None:
-    """Tell a client that waits for TLS why it gets none, in the one way it can read: a fatal alert (RFC 8446 §6.2)."""
-    with contextlib.suppress(OSError):
-        await send_all(client, alert(alert_for(refusal.code)))

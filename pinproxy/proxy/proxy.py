@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from pinproxy.authority import Authority
-from pinproxy.errors import HostNotListed
+from pinproxy.errors import HostNotListed, PinError
 from pinproxy.limits import Limits
 from pinproxy.net.deadlines import Deadlines
 from pinproxy.net.local_ca import LocalCa
@@ -80,15 +80,29 @@ class Proxy:
             Refused: Whatever stands in the way; `HostNotListed` where a reload has taken the host away meanwhile.
         """
         while True:
-            upstream = await self.opener.open(authority, rule, alpn, observer)
-            current = self.policy.rule_for(authority)
-            if current is rule:
-                return upstream
-            # A reload came in between: what was verified under the old rule serves nobody.
-            upstream.sock.close()
-            if current is None:
-                raise HostNotListed(f"{authority} is no longer listed")
+            try:
+                upstream = await self.opener.open(authority, rule, alpn, observer)
+            except PinError:
+                current = self._rule_in_force(authority)
+                if current is rule:
+                    raise
+            else:
+                try:
+                    current = self._rule_in_force(authority)
+                except HostNotListed:
+                    upstream.sock.close()
+                    raise
+                if current is rule:
+                    return upstream
+                upstream.sock.close()
+            # A reload came in between: what the old rule says, for or against, counts for nobody.
             rule = current
+
+    def _rule_in_force(self, authority: Authority) -> HostRule:
+        rule = self.policy.rule_for(authority)
+        if rule is None:
+            raise HostNotListed(f"{authority} is no longer listed")
+        return rule
 
     def alpn_offer(self, authority: Authority, otherwise: tuple[str, ...]) -> tuple[str, ...]:
         """Guess what the next client of an authority will offer: what the last one did. A wrong guess costs a second dial."""

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
+import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+Contexts = ssl.SSLContext | None | Callable[[int], ssl.SSLContext]
 
 
 @dataclass
@@ -26,6 +30,21 @@ class Origin:
     connections: int = 0
     handshakes: int = 0
     received: bytearray = field(default_factory=bytearray)
+    _open: set[asyncio.Task[None]] = field(default_factory=set)
+    _accepted: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def accepted(self, count: int = 1) -> None:
+        """Wait until that many TCP connections were accepted."""
+        async with asyncio.timeout(10):
+            while self.connections < count:
+                self._accepted.clear()
+                await self._accepted.wait()
+
+    async def quiet(self) -> None:
+        """Wait until every connection has ended, so that no byte can still be on its way."""
+        async with asyncio.timeout(10):
+            while self._open:
+                await asyncio.wait(list(self._open))
 
 
 class _Tap(asyncio.StreamReader):
@@ -42,53 +61,75 @@ class _Tap(asyncio.StreamReader):
 
 
 @contextlib.asynccontextmanager
-async def running_origin(context: ssl.SSLContext | None, handler: Handler | None = None) -> AsyncIterator[Origin]:
-    """Run an origin on 127.0.0.1; `handler` speaks for it, `answer_ok` by default."""
+async def running_origin(
+    context: Contexts, handler: Handler | None = None, *, gate: asyncio.Event | None = None
+) -> AsyncIterator[Origin]:
+    """Run an origin on 127.0.0.1.
+
+    Args:
+        context: Its TLS; None: plain TCP; a function: asked with the number of each connection, from 0.
+        handler: Speaks for it; `answer_ok` by default.
+        gate: If set, handshakes wait for it.
+    """
     origin = Origin()
     loop = asyncio.get_running_loop()
     serve = handler or answer_ok
 
-    tasks: set[asyncio.Task[None]] = set()
+    async def accept(listener: socket.socket) -> None:
+        while True:
+            client, _ = await loop.sock_accept(listener)
+            task = loop.create_task(carry(client, origin.connections))
+            origin._open.add(task)
+            task.add_done_callback(origin._open.discard)
+            origin.connections += 1
+            origin._accepted.set()
 
-    def begin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def carry(client: socket.socket, number: int) -> None:
+        tls = context(number) if callable(context) else context
+        if gate is not None:
+            await gate.wait()
+        reader = _Tap(origin)
+        protocol = asyncio.StreamReaderProtocol(reader)
+        try:
+            transport, _ = await loop.connect_accepted_socket(lambda: protocol, client, ssl=tls)
+        except (OSError, asyncio.CancelledError):
+            client.close()  # the proxy does not like the certificate, as some tests want it to
+            return
         origin.handshakes += 1
-        task = loop.create_task(handle(reader, writer))
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
-
-    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer = asyncio.StreamWriter(transport, protocol, reader, loop)
         try:
             await serve(reader, writer)
-        except (ConnectionError, ssl.SSLError, asyncio.IncompleteReadError):
+        except (OSError, asyncio.IncompleteReadError):
             pass  # the proxy went away, as some tests want it to
         finally:
             writer.close()
 
-    def protocol() -> asyncio.StreamReaderProtocol:
-        origin.connections += 1
-        return asyncio.StreamReaderProtocol(_Tap(origin), begin, loop)
-
-    server = await loop.create_server(protocol, "127.0.0.1", 0, ssl=context)
-    origin.port = server.sockets[0].getsockname()[1]
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.setblocking(False)  # noqa: FBT003 - the stdlib takes it by position only
+    origin.port = listener.getsockname()[1]
+    accepting = loop.create_task(accept(listener))
     try:
         yield origin
     finally:
-        server.close()
+        tasks = [accepting, *origin._open]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(2):
-                await server.wait_closed()
+        listener.close()
 
 
-async def read_request(reader: asyncio.StreamReader) -> tuple[bytes, bytes] | None:
-    """Read one request: head and body (Content-Length or chunked, decoded); None at the end of the connection."""
+async def read_request(reader: asyncio.StreamReader, writer: asyncio.StreamWriter | None = None) -> tuple[bytes, bytes] | None:
+    """Read one request: head and body (Content-Length or chunked, decoded); None at the end of the connection.
+
+    With a `writer`, a client that asks for 100 (Continue) before it sends its body is told to.
+    """
     try:
         head = await reader.readuntil(b"\r\n\r\n")
     except asyncio.IncompleteReadError:
         return None
     fields = head.lower()
+    if writer is not None and b"\r\nexpect: 100-continue\r\n" in fields:
+        writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     if b"\r\ntransfer-encoding: chunked\r\n" in fields:
         body = b""
         while size := int((await reader.readuntil(b"\r\n")).strip(), 16):
@@ -110,4 +151,26 @@ async def answer_ok(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) 
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n" % len(text))
         if method != b"HEAD":
             writer.write(text)
+        await writer.drain()
+
+
+@lru_cache(maxsize=8)
+def body_of(size: int) -> bytes:
+    """Make the body of `size` bytes that `answer_bodies` sends: the same for each size, and no two stretches of it alike."""
+    return hashlib.shake_128(b"body").digest(size)
+
+
+def receipt_for(body: bytes) -> bytes:
+    """Make what `answer_bodies` sends back for a body: its length and SHA-256."""
+    return b"%d %b\n" % (len(body), hashlib.sha256(body).hexdigest().encode("ascii"))
+
+
+async def answer_bodies(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answer `GET /N` with `body_of(N)` and a POST with a receipt; keep the connection alive."""
+    while (request := await read_request(reader, writer)) is not None:
+        head, body = request
+        method, target, _ = head.split(b"\r\n", 1)[0].split(b" ")
+        answer = receipt_for(body) if method == b"POST" else body_of(int(target.removeprefix(b"/")))
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nContent-Length: %d\r\n\r\n" % len(answer))
+        writer.write(answer)
         await writer.drain()
