@@ -50,8 +50,11 @@ def parse_pattern(text: str) -> HostPattern:
         kind, base = "any_depth", text[3:]
     elif text.startswith("*."):
         kind, base = "one_label", text[2:]
+    if "://" in base:
+        raise PatternSyntaxError(f"{text!r} has a scheme; write the host alone")
     if "*" in base:
-        raise PatternSyntaxError(f"{text!r} has a '*' inside; expected a host, '*.host' (one label) or '**.host' (any depth)")
+        expected = "expected a host, '*.host' (one label) or '**.host' (any depth)"
+        raise PatternSyntaxError(f"{text!r} has a '*' where none can stand; {expected}")
     bracketed = f"[{base}]" if base.count(":") > 1 and not base.startswith("[") else base
     try:
         host = canonical_host(bracketed)

@@ -1,0 +1,118 @@
+"""What takes the whole configuration to see: names that lead nowhere, entries that collide, hosts left without pins."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+
+from pinproxy.policy.rule import HostRule, TrustAnchors
+from pinproxy.policy.table import find_collisions
+from pinproxy.settings.document import Place
+from pinproxy.settings.messages import did_you_mean
+from pinproxy.settings.model import Settings
+from pinproxy.settings.values import is_loopback
+
+_UNUSED = TrustAnchors("unused", ())
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something wrong, with its place among the values."""
+
+    place: Place
+    message: str
+
+
+def check(settings: Settings, pin_set_names: Collection[str], host_numbers: Sequence[int]) -> Iterator[Finding]:
+    """Find what is wrong between the parts of a configuration whose parts are each right.
+
+    Args:
+        settings: The configuration, or as much of it as could be read.
+        pin_set_names: The names in `pin_sets`, also of sets that could not be read: they are another problem's business.
+        host_numbers: The number in the file of each host: some may have been left out.
+    """
+    yield from _listening(settings)
+    yield from _local_ca(settings)
+    yield from _pins_of_hosts(settings, pin_set_names, host_numbers)
+    yield from _collisions(settings, host_numbers)
+
+
+def _listening(settings: Settings) -> Iterator[Finding]:
+    seen = {}
+    for index, address in enumerate(settings.listen):
+        if not is_loopback(address) and not settings.unsafe_listen:
+            text = (
+                f"{address} can be reached from other machines, and whoever reaches it may send through this proxy; "
+                f"listen on 127.0.0.1, or say `unsafe_listen: true`"
+            )
+            yield Finding(("listen", index), text)
+        if address.port and address in seen:
+            yield Finding(("listen", index), f"{address} stands here twice; remove one of them")
+        seen[address] = index
+    if settings.admin and settings.admin.port and settings.admin in seen:
+        yield Finding(("admin",), f"{settings.admin} is also in `listen`; expected an address of its own")
+
+
+def _local_ca(settings: Settings) -> Iterator[Finding]:
+    if settings.local_ca.constrain_names and settings.local_ca.directory is not None:
+        text = "needs `directory: null`: a CA that is kept would not fit the hosts of tomorrow"
+        yield Finding(("local_ca", "constrain_names"), text)
+
+
+def _pins_of_hosts(settings: Settings, pin_set_names: Collection[str], host_numbers: Sequence[int]) -> Iterator[Finding]:
+    if (name := settings.defaults.pin_set) is not None and name not in pin_set_names:
+        yield Finding(("defaults", "pin_set"), _unknown_pin_set(name, pin_set_names))
+    for number, host in zip(host_numbers, settings.hosts, strict=True):
+        options = settings.options_of(host)
+        if host.pin_set is not None and host.pin_set not in pin_set_names:
+            yield Finding(("hosts", number, "pin_set"), _unknown_pin_set(host.pin_set, pin_set_names))
+        if host.allow_single_pin and host.pins is None:
+            text = "stands here without `pins`; move it to the pin set"
+            yield Finding(("hosts", number, "allow_single_pin"), text)
+        if host.pins is None and options.pin_set is None and options.mode != "disabled":
+            text = f"{host.host} has no pins; expected pin_set or pins, or `mode: disabled` to verify the chain alone"
+            yield Finding(("hosts", number), text)
+
+
+def _unknown_pin_set(name: str, known: Collection[str]) -> str:
+    names = f"; expected one of {', '.join(known)}" if known else "; `pin_sets` is empty"
+    return f"there is no pin set {name!r}{did_you_mean(name, known) or names}"
+
+
+def _collisions(settings: Settings, host_numbers: Sequence[int]) -> Iterator[Finding]:
+    rules = tuple(
+        HostRule(host.host, "disabled", None, _UNUSED, ports=frozenset(settings.options_of(host).ports))
+        for host in settings.hosts
+    )
+    # By identity: two entries that collide may well be equal.
+    number_of = {id(rule): number for number, rule in zip(host_numbers, rules, strict=True)}
+    for collision in find_collisions(rules):
+        first, second = number_of[id(collision.first)], number_of[id(collision.second)]
+        shared = ", ".join(map(str, sorted(collision.first.ports & collision.second.ports)))
+        where = f"port {shared} of {collision.second.pattern}" if shared else f"{collision.second.pattern}"
+        text = f"{where} is already in hosts[{first}]; expected one entry for each host and port, remove one of them"
+        yield Finding(("hosts", second, "host"), text)
+
+
+def startup_warnings(settings: Settings) -> tuple[str, ...]:
+    """Say what is allowed and seldom meant, one line each, as `path: what`; the log has them at start and reload."""
+    found = []
+    if not settings.hosts:
+        what = "nothing is pinned" if settings.unlisted == "allow" else "every request is refused"
+        found.append(f"hosts: no host is listed, so {what}")
+    found.extend(
+        f"listen: {address} can be reached from other machines (unsafe_listen)"
+        for address in settings.listen
+        if not is_loopback(address)
+    )
+    for name, pin_set in settings.pin_sets.items():
+        if len({pin.source.identity for pin in pin_set.pins}) == 1:
+            found.append(f"pin_sets.{name}.pins: a single pin, without a backup (allow_single_pin)")
+        if pin_set.expires and pin_set.on_expiry != "enforce":
+            found.append(f"pin_sets.{name}.on_expiry: mismatches pass after {pin_set.expires:%Y-%m-%d} ({pin_set.on_expiry})")
+    found.extend(
+        f"hosts[{index}].pins: a single pin, without a backup (allow_single_pin)"
+        for index, host in enumerate(settings.hosts)
+        if host.pins and len({pin.source.identity for pin in host.pins}) == 1
+    )
+    return tuple(found)

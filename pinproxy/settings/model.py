@@ -1,0 +1,217 @@
+"""The configuration as frozen values: every key, its type, its default, and the text that the schema publishes.
+
+Rules of this file:
+- A key added here gets its place in the schema, its unknown-key suggestions and, where it is a scalar, its flag and its
+  environment variable without further ado; `config/pinproxy.yaml` must mention it (a test compares).
+- What one field can know of itself is checked by its type; what a section knows, by the section; what takes the whole
+  document, in `checks.py`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
+
+from pinproxy.authority import Authority
+from pinproxy.limits import Limits
+from pinproxy.pins.pin_set import PinSet
+from pinproxy.policy.rule import ChainProfile, Mode
+from pinproxy.policy.table import Unlisted
+from pinproxy.settings.key_files import Roots
+from pinproxy.settings.limits_model import LimitsValue
+from pinproxy.settings.pin_model import (
+    ForbiddenEntry,
+    ForbiddenSection,
+    PinEntry,
+    PinSection,
+    PinSetSection,
+    check_forbidden,
+    check_number_of_pins,
+    make_pin_set,
+)
+from pinproxy.settings.section import Many, Section
+from pinproxy.settings.values import (
+    DialHost,
+    Duration,
+    DurationOrZero,
+    FilePath,
+    ListenAddress,
+    Pattern,
+    Port,
+    TlsVersion,
+    unexpected,
+)
+
+
+class UpstreamSection(Section):
+    """Where to connect instead of to the host; name and pins stay those of the host."""
+
+    address: DialHost = Field(description="IP address or host name to connect to.", examples=["10.0.0.7"])
+    port: Port | None = Field(None, description="Port to connect to; null: the port the client asked for.")
+
+
+class TrustSection(Section):
+    """The roots a chain must end in."""
+
+    ca_file: Roots | None = Field(
+        description="PEM certificates, or one DER: the only roots of this host. Relative to this file.",
+    )
+
+
+def _read_trust(value: object) -> object:
+    if value == "system":
+        return TrustSection(ca_file=None)
+    if isinstance(value, dict):
+        if value.get("ca_file", "") is None:
+            raise ValueError("found a null ca_file; expected a path, or `trust: system`")
+        return value
+    raise unexpected(value, "system, or a mapping such as {ca_file: roots.pem}")
+
+
+Trust = Annotated[
+    TrustSection,
+    BeforeValidator(_read_trust, json_schema_input_type=Literal["system"] | TrustSection),
+]
+
+
+class HostOptions(Section):
+    """How hosts are treated, unless their own entry says otherwise."""
+
+    pin_set: str | None = Field(None, description="Name of an entry of `pin_sets`.", examples=["payments"])
+    ports: Many[Port] = Field((), description="The ports this entry is for; empty: every port.", examples=[[443, 8443]])
+    mode: Mode = Field(
+        "enforce",
+        description="enforce denies a pin mismatch; report-only lets it pass and reports it; disabled compares no pins. "
+        "Chain, host name and dates are verified in all three.",
+    )
+    connect: Literal["intercept"] = Field(
+        "intercept",
+        description="How CONNECT is carried. intercept: the client's TLS ends here, with a certificate of the local CA.",
+    )
+    min_tls: TlsVersion = Field("1.2", description="Lowest TLS version spoken upstream.")
+    trust: Trust = Field(
+        TrustSection(ca_file=None),
+        description="Roots a chain must end in: system, or a file of yours.",
+        examples=["system", {"ca_file": "roots.pem"}],
+        json_schema_extra={"default": "system"},
+    )
+    chain_profile: ChainProfile = Field(
+        "strict",
+        description="strict: OpenSSL and the cryptography package must both accept the chain, since each alone accepts "
+        "known-bad ones; compatible: OpenSSL alone, for older private CAs.",
+    )
+    upstream: UpstreamSection | None = Field(None, description="Where to connect instead; null: to the host itself.")
+
+
+class HostSection(HostOptions):
+    """One host, or the hosts of one pattern."""
+
+    host: Pattern = Field(
+        description="A host name, an IP address, *.name (exactly one label) or **.name (any depth, and the name itself). "
+        "A name beats *. beats **., and the longest wins.",
+        examples=["api.example.com", "*.partner.example"],
+    )
+    allow_single_pin: bool = Field(
+        default=False, description="With `pins`: accept a single one. A lost key then means an outage."
+    )
+    pins: Many[PinEntry] | None = Field(None, description="Two or more pins, instead of `pin_set`.")
+    forbidden: Many[ForbiddenEntry] = Field(
+        (), description="With `pins`: keys that deny wherever they appear in the verified chain."
+    )
+
+    @field_validator("pins")
+    @classmethod
+    def _pins_stand_alone(cls, pins: tuple[PinSection, ...] | None, info: ValidationInfo) -> tuple[PinSection, ...] | None:
+        if pins is None:
+            return None
+        if info.data.get("pin_set") is not None:
+            raise ValueError("both pin_set and pins are given; expected one of them")
+        check_number_of_pins(pins, is_single_allowed=info.data.get("allow_single_pin", True))
+        return pins
+
+    @field_validator("forbidden")
+    @classmethod
+    def _forbidden_stands_with_pins(
+        cls, forbidden: tuple[ForbiddenSection, ...], info: ValidationInfo
+    ) -> tuple[ForbiddenSection, ...]:
+        if forbidden and "pins" in info.data and info.data["pins"] is None:
+            raise ValueError("forbidden stands here without pins; move it to the pin set, or write `pins` beside it")
+        check_forbidden(info.data.get("pins") or (), forbidden)
+        return forbidden
+
+    def own_pin_set(self) -> PinSet | None:
+        """Make the set of the pins written at this entry, named after its pattern; None: it has none of its own."""
+        return make_pin_set(str(self.host), self.pins, self.forbidden) if self.pins else None
+
+
+class LocalCaSection(Section):
+    """The CA that interception uses."""
+
+    directory: FilePath | None = Field(
+        None,
+        description="Where ca.pem and ca.key (0600) live, made at first start. null: a throw-away CA, its key in memory only.",
+    )
+    publish: FilePath | None = Field(
+        Path("/run/pinproxy"),
+        description="Directory that ca.pem, bundle.pem (system roots and ours) and truststore.p12 are written to; null: none.",
+    )
+    constrain_names: bool = Field(
+        default=False,
+        description="Limit a throw-away CA to the hosts listed at start by name constraints; a host added later then needs "
+        "a restart. Needs `directory: null`.",
+    )
+
+
+class LogSection(Section):
+    """The log, on stderr."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe level that is written.")
+    format: Literal["auto", "json", "console"] = Field(
+        "auto", description="auto: console where stderr is a terminal, else json; or always one of them."
+    )
+
+
+class ReloadSection(Section):
+    """How changes of the configuration are noticed."""
+
+    poll: Duration = Field(
+        2.0, description="Interval at which this file, and every file it names, is read and compared (SIGHUP reloads at once)."
+    )
+
+
+_PinSetName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+
+
+class Settings(Section):
+    """The whole configuration."""
+
+    version: Literal[1] = Field(description="Version of this format.")
+    listen: Many[ListenAddress] = Field(
+        (Authority("127.0.0.1", 3128),),
+        min_length=1,
+        description="Addresses that clients talk to. One that others can reach needs `unsafe_listen: true`.",
+        examples=[["127.0.0.1:3128"]],
+    )
+    unsafe_listen: bool = Field(
+        default=False,
+        description="Allow `listen` addresses beyond loopback: whoever reaches one may send through this proxy.",
+    )
+    admin: ListenAddress | None = Field(
+        Authority("127.0.0.1", 9470), description="Health, metrics and status page, for reading only; null: off."
+    )
+    unlisted: Unlisted = Field("deny", description="Hosts without an entry in `hosts`: deny or allow.")
+    eviction_grace: DurationOrZero = Field(0.0, description="How long a tunnel that a changed pin set would deny may go on.")
+    defaults: HostOptions = Field(HostOptions(), description="What holds for every host whose entry does not say otherwise.")
+    local_ca: LocalCaSection = Field(LocalCaSection(), description="The CA that interception uses.")
+    pin_sets: dict[_PinSetName, PinSetSection] = Field({}, description="Pins by name, for one host or several.")
+    hosts: Many[HostSection] = Field((), description="The hosts that clients may reach, and what is asked of them.")
+    limits: LimitsValue = Field(Limits(), description="Bounds that a peer can run into.")
+    log: LogSection = Field(LogSection(), description="The log, on stderr.")
+    reload: ReloadSection = Field(ReloadSection(), description="How changes of the configuration are noticed.")
+
+    def options_of(self, host: HostSection) -> HostOptions:
+        """Merge the defaults into a host: what its entry says wins, key by key."""
+        own = {name: getattr(host, name) for name in host.model_fields_set & HostOptions.model_fields.keys()}
+        return self.defaults.model_copy(update=own)

@@ -1,0 +1,45 @@
+"""From what the file says to what the policy compares: rules with their pins, roots and ports, defaults merged in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+
+from pinproxy.pins.pin_set import PinSet
+from pinproxy.policy.rule import DialOverride, HostRule, TrustAnchors
+from pinproxy.policy.table import PolicyTable
+from pinproxy.settings.model import HostOptions, HostSection, Settings
+
+
+def build_policy_table(settings: Settings, system_roots: Callable[[], TrustAnchors]) -> PolicyTable:
+    """Make the table of rules.
+
+    Args:
+        settings: A loaded configuration; its parts are known to fit together.
+        system_roots: Gives the roots of `trust: system`; called at most once, and not at all if no host wants them.
+
+    Returns:
+        One rule for each entry of `hosts`, in its order.
+    """
+    pin_sets = {name: section.to_pin_set(name) for name, section in settings.pin_sets.items()}
+    roots = cache(system_roots)
+    rules = tuple(_rule(host, settings.options_of(host), pin_sets, roots) for host in settings.hosts)
+    return PolicyTable(rules, settings.unlisted)
+
+
+def _rule(
+    host: HostSection, options: HostOptions, pin_sets: dict[str, PinSet], system_roots: Callable[[], TrustAnchors]
+) -> HostRule:
+    # Pins written at the host win over a pin set that the defaults name.
+    pin_set = host.own_pin_set() or (pin_sets[options.pin_set] if options.pin_set is not None else None)
+    return HostRule(
+        pattern=host.host,
+        mode=options.mode,
+        pin_set=pin_set,
+        trust=options.trust.ca_file or system_roots(),
+        ports=frozenset(options.ports),
+        connect=options.connect,
+        min_tls=options.min_tls,
+        chain_profile=options.chain_profile,
+        dial=DialOverride(options.upstream.address, options.upstream.port) if options.upstream else None,
+    )
