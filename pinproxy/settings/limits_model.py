@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from dataclasses import fields
 from typing import Annotated, Any
@@ -18,7 +19,8 @@ _MAY_BE_ZERO = frozenset({"drain_seconds", "pool_idle_connections"})
 
 def _descriptions(docstring: str) -> dict[str, str]:
     """Take the texts of an `Attributes:` block, each on one line."""
-    entries = re.findall(r"^ {4,8}(\w+): (.*(?:\n {9,}.*)*)", docstring.partition("Attributes:")[2], flags=re.MULTILINE)
+    attributes = inspect.cleandoc(docstring).partition("Attributes:\n")[2]  # Python 3.13 cleans it already, 3.11 does not
+    entries = re.findall(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", attributes, flags=re.MULTILINE)
     return {name: " ".join(text.split()) for name, text in entries}
 
 
