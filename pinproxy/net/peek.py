@@ -10,14 +10,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+from dataclasses import dataclass
 
 from pinproxy.errors import ClientClosed, HeadTooLarge, NotTls
 from pinproxy.net.readiness import wait_readable
-from pinproxy.tls.client_hello import ClientHello, parse_client_hello
+from pinproxy.tls.client_hello import MAX_CLIENT_HELLO_BYTES, ClientHello, ClientHelloReader
 
 _HEAD_END = b"\r\n\r\n"
 _PEEK_BYTES = 16 * 1024
-_HELLO_BYTES = 64 * 1024
 # Where the kernel does not honour SO_RCVLOWAT (UNIX sockets), data that is peeked at keeps the socket readable.
 _NO_PROGRESS_SECONDS = 0.01
 
@@ -85,21 +85,36 @@ async def read_head(sock: socket.socket, max_bytes: int) -> bytes:
             return head
 
 
-async def peek_client_hello(sock: socket.socket) -> ClientHello:
-    """Read the ClientHello and leave it in the socket for the TLS library.
+@dataclass(frozen=True, slots=True)
+class PeekedHello:
+    """A ClientHello that is still in the socket.
+
+    Attributes:
+        hello: What it says.
+        size_bytes: The bytes to take out of the socket for it, and nothing behind it.
+    """
+
+    hello: ClientHello
+    size_bytes: int
+
+
+async def peek_client_hello(sock: socket.socket) -> PeekedHello:
+    """Read the ClientHello and leave it in the socket for the TLS library, or for the tunnel.
 
     Raises:
         NotTls: Something else, or no whole ClientHello.
+        ClientHelloInvalid: A ClientHello that two readers could read differently.
         ClientClosed: The client ended the connection instead.
     """
-    wanted = 1
+    reader = ClientHelloReader()
+    fed = 0
     while True:
-        ahead = await peek_at_least(sock, wanted, _HELLO_BYTES)
+        ahead = await peek_at_least(sock, fed + 1, MAX_CLIENT_HELLO_BYTES)
         if not ahead:
             raise ClientClosed("the client closed the connection instead of starting TLS")
-        hello = parse_client_hello(ahead)
+        hello = reader.feed(ahead[fed:])
         if hello is not None:
-            return hello
-        if len(ahead) < wanted or len(ahead) >= _HELLO_BYTES:
+            return PeekedHello(hello, reader.consumed_bytes)
+        if len(ahead) <= fed or len(ahead) >= MAX_CLIENT_HELLO_BYTES:
             raise NotTls(f"no whole ClientHello in the first {len(ahead)} bytes")
-        wanted = len(ahead) + 1
+        fed = len(ahead)

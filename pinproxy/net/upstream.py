@@ -22,6 +22,7 @@ from pinproxy.limits import Limits
 from pinproxy.net.client_contexts import client_context
 from pinproxy.net.dial import Destination, Dialler
 from pinproxy.net.handshake import shake_hands_with_server
+from pinproxy.pins.chain import Certificate
 from pinproxy.policy.rule import DialOverride, HostRule
 from pinproxy.policy.verdict import Decision, Judgement
 from pinproxy.policy.verify import HandshakeFacts, Verified, verify_server
@@ -39,7 +40,8 @@ class Upstream:
         verified: Chain and judgement.
         alpn: Application protocol the server chose; None: none.
         alpn_offered: What it chose from.
-        address: Address connected to, `host:port`.
+        destination: The one address it is connected to.
+        address: The same, `host:port`.
         handshake_seconds: From the first handshake byte to the decision.
     """
 
@@ -50,8 +52,14 @@ class Upstream:
     verified: Verified
     alpn: str | None
     alpn_offered: tuple[str, ...]
+    destination: Destination
     address: str
     handshake_seconds: float
+
+    @property
+    def leaf(self) -> Certificate:
+        """The server's certificate, which both validators accepted."""
+        return self.facts.sent.certificates[0]
 
     @property
     def tls_version(self) -> str:
@@ -118,7 +126,8 @@ class UpstreamOpener:
         # 1.
         authority = destination.authority
         sock = await self._dialler.connect(destination)
-        address = format_address(sock.getpeername())
+        peer = sock.getpeername()
+        address = format_address(peer)
         observer.dialled(address)
         # 2.
         began = time.perf_counter()
@@ -134,12 +143,13 @@ class UpstreamOpener:
                 verified=verified,
                 alpn=tls.selected_alpn_protocol(),
                 alpn_offered=alpn,
+                destination=destination.at(str(peer[0])),
                 address=address,
                 handshake_seconds=time.perf_counter() - began,
             )
             observer.verified(upstream)
             # 4.
-            _act_on(verified.judgement)
+            act_on(verified.judgement)
         except BaseException:
             tls.close()
             raise
@@ -157,7 +167,8 @@ class UpstreamOpener:
         return await self.connect_for_tunnel(destination, observer)
 
 
-def _act_on(judgement: Judgement) -> None:
+def act_on(judgement: Judgement) -> None:
+    """Raise what a judgement denies with; return where it lets the connection be used."""
     if judgement.decision is Decision.DENY:
         raise judgement.refusal or InternalError("denied without a reason")
 

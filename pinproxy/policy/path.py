@@ -7,12 +7,15 @@ implementations must agree, because each alone accepts known-bad chains of the p
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
+import warnings
 from datetime import UTC, datetime
 from functools import lru_cache
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
 from pinproxy.authority import is_ip_address
@@ -60,9 +63,10 @@ def build_verified_chain(sent: SentChain, host: str, anchors: TrustAnchors, now:
 def _store(anchors: TrustAnchors) -> Store:
     """Parse the roots once. One that this parser cannot read (old stores hold a few) cannot be an anchor, which is safe."""
     roots = []
-    for der in anchors.roots:
-        try:
-            roots.append(x509.load_der_x509_certificate(der))
-        except ValueError:
-            continue
+    with warnings.catch_warnings():
+        # A handful of well-known old roots have serial number 0, which RFC 5280 §4.1.2.2 forbids and nothing depends on.
+        warnings.simplefilter("ignore", CryptographyDeprecationWarning)
+        for der in anchors.roots:
+            with contextlib.suppress(ValueError):
+                roots.append(x509.load_der_x509_certificate(der))
     return Store(roots)

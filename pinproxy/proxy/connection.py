@@ -1,7 +1,7 @@
 """One client connection: look at its first bytes, decide who serves it, answer it if nobody does.
 
 1. Within `limits.head_seconds`, see enough to know what the client speaks. Only looked at: what it is stays in the socket.
-2. CONNECT: read its head, and not one byte more; find the rule; `proxy.interception` carries it.
+2. CONNECT: read its head, and not one byte more; find the rule; `proxy.interception`, `proxy.tunnel` or `proxy.blind` carries it.
 3. Anything else is HTTP: `proxy.origination` reads it from its first byte.
 4. A refusal before the 200 is an HTTP answer, one after it a TLS alert (RFC 8446 §6.2): the two words a client can read.
 """
@@ -18,7 +18,6 @@ from pinproxy.errors import (
     DownstreamTlsFailed,
     Draining,
     HeadTimeout,
-    HostNotListed,
     InternalError,
     Overloaded,
     Refused,
@@ -29,12 +28,14 @@ from pinproxy.net.lingering_close import LingeringClose
 from pinproxy.net.peek import peek_at_least, read_head
 from pinproxy.net.transport import SocketTransport
 from pinproxy.net.upstream import format_address
-from pinproxy.policy.rule import HostRule
-from pinproxy.proxy.interception import AfterEstablished, intercept
+from pinproxy.proxy.blind import tunnel_blindly
+from pinproxy.proxy.connect import AfterEstablished, ConnectRequest
+from pinproxy.proxy.interception import intercept
 from pinproxy.proxy.live import Slot
 from pinproxy.proxy.origination import OriginationClient, refusal_bytes
 from pinproxy.proxy.proxy import Proxy
 from pinproxy.proxy.record import Record
+from pinproxy.proxy.tunnel import tunnel
 from pinproxy.tls.alert import alert, alert_for
 
 _CONNECT = b"CONNECT "
@@ -42,6 +43,19 @@ _SOCKS5 = 0x05  # RFC 1928 §3
 _TLS_HANDSHAKE = 0x16  # RFC 8446 §5.1
 # Refusals in flight beyond the limit: enough to answer a burst, too few to matter.
 _OVERLOAD_ANSWERS = 256
+
+
+class HttpReply:
+    """Answers to CONNECT."""
+
+    established = b"HTTP/1.1 200 Connection established\r\n\r\n"
+
+    def refusal(self, refusal: Refused, record: Record) -> bytes:
+        """Answer with a status, a reason and a problem document."""
+        return refusal_bytes(refusal, record)
+
+
+HTTP = HttpReply()
 
 
 def accept(client: socket.socket, proxy: Proxy) -> None:
@@ -79,12 +93,10 @@ async def _serve(client: socket.socket, proxy: Proxy, slot: Slot) -> None:
             SocketTransport(client, OriginationClient(proxy, slot, name), proxy.limits.buffer_bytes)
             return
         # 2.
-        record = Record(proxy, name, "interception")
+        record = Record(proxy, name, "none")
         record.method = "CONNECT"
-        authority = await _read_connect(client, proxy)
-        record.authority = authority
-        record.rule = rule = _listed_rule(authority, proxy)
-        await intercept(client, authority, rule, proxy, slot, record)
+        record.authority = authority = await _read_connect(client, proxy)
+        await carry(ConnectRequest(client, authority, HTTP, proxy, slot, record))
     # 4.
     except AfterEstablished as after:
         _finish(record, after.refusal)
@@ -148,11 +160,27 @@ async def _read_connect(client: socket.socket, proxy: Proxy) -> Authority:
     return parse_authority(target.authority.decode("ascii"))
 
 
-def _listed_rule(authority: Authority, proxy: Proxy) -> HostRule:
-    rule = proxy.policy.rule_for(authority)
+async def carry(request: ConnectRequest) -> None:
+    """Have the story that the rule asks for carry a request; returns when it has ended.
+
+    Raises:
+        Refused: The client can still be answered in the protocol it asked in.
+        AfterEstablished: The client was told that the way is open, and can be answered by a TLS alert.
+    """
+    request.record.rule = rule = request.proxy.policy.rule_for(request.authority)
     if rule is None:
-        raise HostNotListed(f"{authority} is not listed, and only plain HTTP is forwarded to unlisted hosts")
-    return rule
+        rule = await tunnel_blindly(request)
+    if rule is None:
+        return
+    try:
+        if rule.connect == "tunnel":
+            await tunnel(request, rule)
+        else:
+            await intercept(request, rule)
+    except Refused as refusal:
+        if request.is_established:
+            raise AfterEstablished(refusal) from refusal
+        raise
 
 
 def _finish(record: Record | None, refusal: Refused) -> None:

@@ -9,7 +9,6 @@ from typing import Protocol
 
 from pinproxy.authority import Authority
 from pinproxy.errors import HostNotListed, Refused
-from pinproxy.net.relay import Relay
 from pinproxy.net.upstream import Upstream
 from pinproxy.policy.rule import HostRule
 from pinproxy.policy.table import PolicyTable
@@ -108,6 +107,31 @@ class LiveConnections:
                 slot.carrying.review(table, now)
 
 
+class Relaying(Protocol):
+    """Carries bytes both ways between two sockets that it owns.
+
+    Attributes:
+        done: Set when both are closed; its result is the upstream's error, None for an orderly end.
+    """
+
+    done: asyncio.Future[BaseException | None]
+
+    @property
+    def bytes_up(self) -> int:
+        """Bytes from the client to upstream."""
+
+    @property
+    def bytes_down(self) -> int:
+        """Bytes from upstream to the client."""
+
+    @property
+    def has_client_ended(self) -> bool:
+        """Whether the client has ended its direction."""
+
+    def abort(self) -> None:
+        """Cut both ends."""
+
+
 class Tunnel:
     """A relay with the verification it rests on; ends when a new table would deny it.
 
@@ -115,7 +139,7 @@ class Tunnel:
         refusal: Why the tunnel was ended before its peers ended it; None: it was not.
     """
 
-    def __init__(self, relay: Relay, authority: Authority, upstream: Upstream | None, eviction_grace_seconds: float) -> None:
+    def __init__(self, relay: Relaying, authority: Authority, upstream: Upstream | None, eviction_grace_seconds: float) -> None:
         """Watch over a relay.
 
         Args:

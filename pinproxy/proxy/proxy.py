@@ -15,12 +15,15 @@ from pinproxy.errors import HostNotListed, PinError
 from pinproxy.limits import Limits
 from pinproxy.net.deadlines import Deadlines
 from pinproxy.net.local_ca import LocalCa
+from pinproxy.net.pipe import PipePool
+from pinproxy.net.preflight import Preflights
 from pinproxy.net.upstream import Upstream, UpstreamObserver, UpstreamOpener
 from pinproxy.net.upstream_pool import UpstreamPool
-from pinproxy.policy.rule import HostRule
+from pinproxy.policy.rule import DialOverride, HostRule
 from pinproxy.proxy.http_upstream import HttpUpstream
 from pinproxy.proxy.live import LiveConnections
 from pinproxy.proxy.policy_in_force import PolicyInForce
+from pinproxy.proxy.verified_sessions import VerifiedSessions
 from pinproxy.report.reporter import Reporter
 
 _REMEMBERED_OFFERS = 4096
@@ -35,6 +38,9 @@ class Proxy:
         limits: Bounds.
         opener: Opens verified upstream connections.
         pool: Idle upstream connections of origination.
+        preflights: Handshakes of our own, made before tunnels.
+        sessions: TLS sessions verified on the wire of tunnels.
+        pipes: Lent to tunnels for bytes in flight.
         local_ca: Makes the certificates interception shows to clients.
         reporter: Hears of everything that ends.
         clock: The UTC wall clock.
@@ -48,6 +54,9 @@ class Proxy:
     limits: Limits
     opener: UpstreamOpener
     pool: UpstreamPool[HttpUpstream]
+    preflights: Preflights
+    sessions: VerifiedSessions
+    pipes: PipePool
     local_ca: LocalCa
     reporter: Reporter
     clock: Callable[[], datetime]
@@ -72,7 +81,12 @@ class Proxy:
         return task
 
     async def open_upstream(
-        self, authority: Authority, rule: HostRule, alpn: tuple[str, ...], observer: UpstreamObserver
+        self,
+        authority: Authority,
+        rule: HostRule,
+        alpn: tuple[str, ...],
+        observer: UpstreamObserver,
+        dial: DialOverride | None = None,
     ) -> Upstream:
         """Open a verified connection under the rule that is in force when it is ready, not when it was begun.
 
@@ -81,7 +95,7 @@ class Proxy:
         """
         while True:
             try:
-                upstream = await self.opener.open(authority, rule, alpn, observer)
+                upstream = await self.opener.open(authority, rule, alpn, observer, dial)
             except PinError:
                 current = self._rule_in_force(authority)
                 if current is rule:

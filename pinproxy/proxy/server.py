@@ -14,6 +14,8 @@ from pinproxy.net.dial import Dialler, Resolver, resolve_with_system
 from pinproxy.net.listener import Listener
 from pinproxy.net.local_ca import LocalCa
 from pinproxy.net.own_addresses import OwnAddresses
+from pinproxy.net.pipe import PipePool
+from pinproxy.net.preflight import Preflights
 from pinproxy.net.upstream import UpstreamOpener
 from pinproxy.net.upstream_pool import UpstreamPool
 from pinproxy.policy.table import PolicyTable
@@ -21,6 +23,7 @@ from pinproxy.proxy.connection import accept
 from pinproxy.proxy.live import LiveConnections
 from pinproxy.proxy.policy_in_force import PolicyInForce
 from pinproxy.proxy.proxy import Proxy
+from pinproxy.proxy.verified_sessions import VerifiedSessions
 from pinproxy.report.reporter import Reporter
 
 
@@ -41,6 +44,7 @@ class Server:
         reporter: Reporter,
         clock: Callable[[], datetime],
         eviction_grace_seconds: float = 0.0,
+        preflight_ttl_seconds: float = 60.0,
         resolver: Resolver = resolve_with_system,
     ) -> None:
         """Put the parts together; nothing is bound yet.
@@ -53,16 +57,21 @@ class Server:
             reporter: Hears of everything that ends.
             clock: The UTC wall clock.
             eviction_grace_seconds: How long a tunnel that a reload denies may live on.
+            preflight_ttl_seconds: How long a tunnel may rest on a preflight made for another.
             resolver: How names become addresses.
         """
         self.addresses: tuple[Authority, ...] = ()
         self._own_addresses = OwnAddresses()
         deadlines = Deadlines()
+        opener = UpstreamOpener(Dialler(limits, self._own_addresses, resolver), limits, clock)
         self._proxy = Proxy(
             policy=PolicyInForce(table),
             limits=limits,
-            opener=UpstreamOpener(Dialler(limits, self._own_addresses, resolver), limits, clock),
+            opener=opener,
             pool=UpstreamPool(limits, deadlines),
+            preflights=Preflights(opener, preflight_ttl_seconds),
+            sessions=VerifiedSessions(),
+            pipes=PipePool(),
             local_ca=local_ca,
             reporter=reporter,
             clock=clock,
@@ -135,6 +144,8 @@ class Server:
         self._proxy.live.abort()
         self._proxy.pool.close()
         await self._proxy.wait_idle()
+        await self._proxy.preflights.stop()
+        self._proxy.pipes.close()
         self._proxy.deadlines.close()
 
     def _stop_listening(self) -> None:

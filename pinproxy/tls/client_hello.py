@@ -112,6 +112,11 @@ class ClientHelloReader:
         except TlsSyntaxError as error:
             raise ClientHelloInvalid(str(error)) from error
 
+    @property
+    def consumed_bytes(self) -> int:
+        """Bytes of the records taken so far: once the ClientHello is complete, where it ends and early data may begin."""
+        return self._records.taken_bytes
+
     def _next_client_hello(self) -> ClientHello | None:
         while record := self._records.next_record():
             if record.content_type != ContentType.HANDSHAKE:

@@ -82,6 +82,11 @@ class RecordReader:
         """Add what arrived, in any portion."""
         self._buffer += data
 
+    @property
+    def taken_bytes(self) -> int:
+        """Bytes of the records taken so far, headers included."""
+        return self._taken_bytes
+
     def next_record(self) -> Record | None:
         """Take the next record; None while it is incomplete.
 

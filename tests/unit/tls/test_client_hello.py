@@ -76,7 +76,7 @@ def test_a_hello_to_an_address_has_no_server_name() -> None:
 def test_a_hello_without_extensions_is_a_hello() -> None:
     """RFC 5246 §7.4.1.2: the message may end after compression_methods."""
     hello = parsed(handmade(None))
-    assert hello == ClientHello(None, (), (0x0303,), (0xC02B, 0x00FF), b"", False, False, False, False, RANDOM)  # noqa: FBT003
+    assert hello == ClientHello(None, (), (0x0303,), (0xC02B, 0x00FF), b"", b"", False, False, False, RANDOM)  # noqa: FBT003
 
 
 def test_an_offered_tls12_ticket_shows() -> None:

@@ -1,0 +1,250 @@
+"""Bytes between two plain sockets, both ways, until both directions have ended; moved by the kernel where it can.
+
+Rules of this file:
+- A pipe is borrowed only while bytes are in flight, and what it holds is all that a slow reader makes us hold: while it is
+  not empty, its writer is not read.
+- An end of one side is passed on as an end (half-close), a cut (reset) as a cut.
+- A tap sees the bytes of one direction, in Python, until it has seen enough: the end of a TLS handshake, say.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import struct
+from collections.abc import Callable
+
+from pinproxy.limits import Limits
+from pinproxy.net.deadlines import Deadlines
+from pinproxy.net.pipe import Pipe, PipePool
+
+Tap = Callable[[bytes], bool]
+"""Sees bytes before they go on; returns whether it wants more. What it raises cuts the tunnel."""
+
+_MOVES_PER_WAKE = 8  # then the other connections have their turn
+_TAPPED_BYTES = 16 * 1024
+_LINGER_ZERO = struct.pack("ii", 1, 0)
+
+
+class SocketRelay:
+    """Two sockets, joined both ways. It owns them, and closes them at the end.
+
+    Attributes:
+        deadline: When it ends for want of traffic.
+        done: Set when both are closed; its result is the upstream's error, None for an orderly end.
+    """
+
+    def __init__(
+        self,
+        client: socket.socket,
+        upstream: socket.socket,
+        limits: Limits,
+        deadlines: Deadlines,
+        pipes: PipePool,
+        tap_down: Tap | None = None,
+    ) -> None:
+        """Take over two connected, non-blocking sockets; `start` lets bytes flow.
+
+        Args:
+            client: The client's side.
+            upstream: The other.
+            limits: Bounds.
+            deadlines: Watches over the relay.
+            pipes: Lends pipes.
+            tap_down: Sees what comes from upstream first.
+        """
+        self._loop = asyncio.get_running_loop()
+        self._limits = limits
+        self._deadlines = deadlines
+        self._sockets = (client, upstream)
+        self._up = _Flow(self, client, upstream, pipes, None)
+        self._down = _Flow(self, upstream, client, pipes, tap_down)
+        self._last_moved = self._loop.time()
+        self.deadline = self._last_moved + limits.idle_seconds
+        self.done: asyncio.Future[BaseException | None] = self._loop.create_future()
+
+    @property
+    def bytes_up(self) -> int:
+        """Bytes from the client to upstream."""
+        return self._up.moved_bytes
+
+    @property
+    def bytes_down(self) -> int:
+        """Bytes from upstream to the client."""
+        return self._down.moved_bytes
+
+    @property
+    def has_client_ended(self) -> bool:
+        """Whether the client has ended its direction."""
+        return self._up.has_ended
+
+    def start(self) -> None:
+        """Let bytes flow both ways."""
+        self.start_down()
+        self._up.resume()
+
+    def start_down(self) -> None:
+        """Let bytes flow from upstream to the client alone, while the client's first bytes are still being looked at."""
+        self._deadlines.add(self)
+        self._down.resume()
+
+    def abort(self) -> None:
+        """Cut both sides: they see a reset, and not an end."""
+        self._finish(None, is_cut=True)
+
+    def release(self) -> None:
+        """Stop and let go of the sockets without closing them; nothing may have been moved."""
+        self._up.stop()
+        self._down.stop()
+        self._deadlines.discard(self)
+
+    def expire(self) -> None:
+        """End at the deadline, unless something moved since it was set."""
+        is_half_closed = self._up.has_ended or self._down.has_ended
+        seconds = self._limits.half_closed_seconds if is_half_closed else self._limits.idle_seconds
+        self.deadline = self._last_moved + seconds
+        if self.deadline <= self._loop.time():
+            self.abort()
+
+    def moved(self) -> None:
+        """Hear from a flow that something moved."""
+        self._last_moved = self._loop.time()
+
+    def flow_ended(self) -> None:
+        """Hear from a flow that its direction has ended, all of it passed on."""
+        if self._up.has_ended and self._down.has_ended:
+            self._finish(None, is_cut=False)
+        else:
+            self.deadline = min(self.deadline, self._loop.time() + self._limits.half_closed_seconds)
+
+    def flow_failed(self, flow: _Flow, error: Exception) -> None:
+        """Hear from a flow that one of its sockets failed."""
+        self._finish(error if flow is self._down else None, is_cut=True)
+
+    def _finish(self, error: Exception | None, *, is_cut: bool) -> None:
+        if self.done.done():
+            return
+        self.release()
+        for sock in self._sockets:
+            if is_cut:
+                with contextlib.suppress(OSError):
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
+            sock.close()
+        self.done.set_result(error)
+
+
+class _Flow:
+    """One direction."""
+
+    def __init__(
+        self, relay: SocketRelay, source: socket.socket, target: socket.socket, pipes: PipePool, tap: Tap | None
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._relay = relay
+        self._source, self._target = source, target
+        self._from, self._to = source.fileno(), target.fileno()
+        self._pipes = pipes
+        self._pipe: Pipe | None = None
+        self._tap = tap
+        self._is_reading = False
+        self._is_writing = False
+        self._has_source_ended = False
+        self.moved_bytes = 0
+        self.has_ended = False
+
+    def resume(self) -> None:
+        if not self._is_reading and not self._has_source_ended:
+            self._is_reading = True
+            self._loop.add_reader(self._from, self._pump)
+
+    def stop(self) -> None:
+        self._pause()
+        self._stop_writing()
+        self._return_pipe()
+
+    def _pause(self) -> None:
+        if self._is_reading:
+            self._is_reading = False
+            self._loop.remove_reader(self._from)
+
+    def _stop_writing(self) -> None:
+        if self._is_writing:
+            self._is_writing = False
+            self._loop.remove_writer(self._to)
+
+    def _return_pipe(self) -> None:
+        pipe, self._pipe = self._pipe, None
+        if pipe is not None:
+            self._pipes.give_back(pipe)
+
+    def _pump(self) -> None:
+        """Move what is there, until the source is dry or the target full."""
+        try:
+            self._relay.moved()
+            for _ in range(_MOVES_PER_WAKE):
+                if not self._fill() or not self._drain():
+                    break
+        except Exception as error:  # noqa: BLE001 - the boundary of this callback: a socket or the tap failed, so the tunnel ends
+            self._relay.flow_failed(self, error)
+            return
+        self._settle()
+
+    def _fill(self) -> bool:
+        """Take bytes from the source; tell whether there were any."""
+        self._pipe = pipe = self._pipe or self._pipes.borrow()
+        try:
+            count = pipe.fill(self._source) if self._tap is None else self._fill_tapped(pipe, self._tap)
+        except BlockingIOError:
+            return False
+        if not count:
+            self._has_source_ended = True
+            self._pause()
+        self.moved_bytes += count
+        return bool(count)
+
+    def _fill_tapped(self, pipe: Pipe, tap: Tap) -> int:
+        data = self._source.recv(_TAPPED_BYTES)
+        if data:
+            if not tap(data):
+                self._tap = None
+            pipe.put(data)
+        return len(data)
+
+    def _drain(self) -> bool:
+        """Give bytes to the target; tell whether it took them all."""
+        if self._pipe is None:
+            return True
+        try:
+            self._pipe.drain(self._target)
+        except BlockingIOError:
+            self._pause()
+            if not self._is_writing:
+                self._is_writing = True
+                self._loop.add_writer(self._to, self._flush)
+            return False
+        return True
+
+    def _flush(self) -> None:
+        """Go on where the target was full."""
+        try:
+            self._relay.moved()
+            is_empty = self._drain()
+        except OSError as error:
+            self._relay.flow_failed(self, error)
+            return
+        if is_empty:
+            self._stop_writing()
+            self._settle()
+            self.resume()
+
+    def _settle(self) -> None:
+        """Give an empty pipe back; pass an end on once everything before it has gone."""
+        if self._pipe is not None and self._pipe.held_bytes:
+            return
+        self._return_pipe()
+        if self._has_source_ended and not self.has_ended:
+            self.has_ended = True
+            with contextlib.suppress(OSError):
+                self._target.shutdown(socket.SHUT_WR)
+            self._relay.flow_ended()

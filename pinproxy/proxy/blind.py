@@ -1,0 +1,103 @@
+"""Blind tunnel: CONNECT to a host that no rule lists, where the operator allows such hosts.
+
+CONNECT 203.0.113.7:443                the client to us
+  1. Dial it, to a globally routable address only; say 200.
+  2. Let the server's bytes through (some protocols begin with the server), and look at the client's first ones before they go.
+  3. A ClientHello that names a listed host brings that host's policy along: the host is dialled again at the address the client
+     asked for, and carried like any listed one. CONNECT by address is no way around the pins.
+  4. Everything else is none of our business: the kernel moves the bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from pinproxy.authority import Authority
+from pinproxy.errors import NotTls, Refused, SniMismatch
+from pinproxy.net.peek import peek_at_least
+from pinproxy.net.socket_relay import SocketRelay
+from pinproxy.policy.rule import DialOverride, HostRule
+from pinproxy.proxy.connect import AfterEstablished, ConnectRequest
+from pinproxy.proxy.first_flight import read_client_hello
+
+_TLS_HANDSHAKE = 0x16  # RFC 8446 §5.1
+
+
+async def tunnel_blindly(request: ConnectRequest) -> HostRule | None:
+    """Carry a CONNECT to an unlisted host.
+
+    Returns:
+        None when it has ended; or the rule of the listed host that its ClientHello names: the request then stands for that host,
+        at the address the client asked for, and nothing was carried yet.
+
+    Raises:
+        Refused: Before the 200; the client can still be answered in its protocol.
+        AfterEstablished: After it; the client can be answered by a TLS alert.
+    """
+    proxy, record = request.proxy, request.record
+    record.mode = "blind"
+    # 1.
+    server = await proxy.opener.open_plain(request.authority, record)
+    address = DialOverride(str(server.getpeername()[0]), request.authority.port)
+    try:
+        await request.establish()
+    except BaseException:
+        server.close()
+        raise
+    # 2.
+    relay = SocketRelay(request.client, server, proxy.limits, proxy.deadlines, proxy.pipes)
+    relay.start_down()
+    try:
+        rule = await _rule_by_first_bytes(request, relay)
+    except Refused as refusal:
+        relay.release()
+        server.close()
+        raise AfterEstablished(refusal) from refusal
+    except BaseException:
+        relay.abort()
+        raise
+    # 3.
+    if rule is not None:
+        relay.release()
+        server.close()
+        request.dial = address
+        return rule
+    # 4.
+    if not relay.done.done():
+        relay.start()
+    await request.carry_to_the_end(relay, None)
+    return None
+
+
+async def _rule_by_first_bytes(request: ConnectRequest, relay: SocketRelay) -> HostRule | None:
+    """Wait for the client's first bytes; find the rule of the host they name, if they name a listed one."""
+    looking = asyncio.ensure_future(peek_at_least(request.client, 1))
+    try:
+        await asyncio.wait((looking, relay.done), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        if not looking.done():
+            looking.cancel()
+            await asyncio.gather(looking, return_exceptions=True)
+    if relay.done.done() or looking.cancelled():
+        return None
+    first = looking.result()
+    if not first or first[0] != _TLS_HANDSHAKE:
+        return None
+    try:
+        hello = (await read_client_hello(request)).hello
+    except NotTls:
+        return None
+    if hello.server_name is None:
+        return None
+    authority = Authority(hello.server_name, request.authority.port)
+    rule = request.proxy.policy.table.lookup(authority)
+    if rule is None:
+        # Refuses where the host is listed, only not for this port.
+        request.proxy.policy.rule_for(authority)
+        return None
+    if relay.bytes_down:
+        # No TLS server speaks first; what came was not verified, and must not be followed by something that was.
+        raise SniMismatch(f"{request.authority} spoke before the client named the listed host {authority.host}")
+    request.authority = request.record.authority = authority
+    request.record.rule = rule
+    return rule

@@ -1,0 +1,94 @@
+"""Tunnel: CONNECT passed through, the client's TLS untouched, and checked as far as it can be seen.
+
+CONNECT api.example.com:443            the client to us
+  1. Preflight: a handshake of our own, verified like any other, to one address (`net.preflight`).
+  2. Dial the tunnel to exactly that address.
+  3. Say 200, and look at the ClientHello: its server name must be the host.
+  4. Send the ClientHello on, and nothing behind it: early data waits for the verdict.
+  5. Read the server's answer before the client does (`proxy.wire`): TLS 1.2 is verified on the wire; TLS 1.3 cannot be, and is
+     refused, or passed with a verdict that is called advisory, as the rule says.
+  6. Let the answer go; from here on the kernel moves the bytes.
+
+What this is worth, and what not, stands in docs/guarantees.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+from pinproxy.errors import HandshakeTimeout, Refused, TlsHandshakeFailed
+from pinproxy.net.peek import PeekedHello
+from pinproxy.net.readiness import send_all
+from pinproxy.net.socket_relay import SocketRelay
+from pinproxy.net.upstream import Upstream
+from pinproxy.policy.rule import HostRule
+from pinproxy.proxy.connect import AfterEstablished, ConnectRequest
+from pinproxy.proxy.first_flight import read_client_hello, require_sni
+from pinproxy.proxy.wire import Wire
+
+
+async def tunnel(request: ConnectRequest, rule: HostRule) -> None:
+    """Carry a CONNECT to a listed host whose rule says `connect: tunnel`; returns when it has ended.
+
+    Args:
+        request: What the client asked for.
+        rule: The rule of its authority.
+
+    Raises:
+        Refused: Before the 200; the client can still be answered in its protocol.
+        AfterEstablished: After it; the client can be answered by a TLS alert.
+    """
+    proxy, record = request.proxy, request.record
+    record.mode = "tunnel"
+    # 1.
+    preflight = await proxy.preflights.get(request.authority, rule, record, request.dial)
+    # 2.
+    server = await proxy.opener.connect_for_tunnel(preflight.destination, record)
+    try:
+        # 3.
+        await request.establish()
+        try:
+            peeked = await read_client_hello(request)
+            require_sni(peeked.hello, request.authority)
+            # 4. and 5.
+            wire = _wire(peeked, preflight, request)
+            answer = await _verified_answer(wire, peeked, server, request)
+        except Refused as refusal:
+            raise AfterEstablished(refusal) from refusal
+        # 6.
+        await send_all(request.client, answer)
+    except BaseException:
+        server.close()
+        raise
+    record.bytes_up, record.bytes_down = peeked.size_bytes, len(answer)
+    tap = wire.tap if wire.wants_more else None
+    relay = SocketRelay(request.client, server, proxy.limits, proxy.deadlines, proxy.pipes, tap)
+    relay.start()
+    await request.carry_to_the_end(relay, preflight)
+
+
+def _wire(peeked: PeekedHello, preflight: Upstream, request: ConnectRequest) -> Wire:
+    proxy = request.proxy
+    return Wire(
+        peeked.hello,
+        preflight,
+        preflights=proxy.preflights,
+        sessions=proxy.sessions,
+        limits=proxy.limits,
+        clock=proxy.clock,
+        observer=request.record,
+    )
+
+
+async def _verified_answer(wire: Wire, peeked: PeekedHello, server: socket.socket, request: ConnectRequest) -> bytes:
+    seconds = request.proxy.limits.handshake_seconds
+    try:
+        async with asyncio.timeout(seconds):
+            # All of it is there: it was peeked at.
+            await send_all(server, request.client.recv(peeked.size_bytes))
+            return await wire.hold_until_verdict(server)
+    except TimeoutError as error:
+        raise HandshakeTimeout(f"{request.authority} did not answer the ClientHello within {seconds:g} s") from error
+    except OSError as error:
+        raise TlsHandshakeFailed(f"{request.authority} reset the connection inside its TLS handshake") from error

@@ -1,0 +1,209 @@
+"""A server's TLS handshake with a tunnel's client, read before the client reads it.
+
+1. ServerHello. TLS 1.3: the certificate will be encrypted; the rule refuses it, or lets the preflight speak for it (advisory).
+   Older than both sides can do: somebody takes the versions away; refused as a downgrade.
+2. TLS 1.2, full handshake: everything up to ServerHelloDone is held. The certificate on the wire must be one that a preflight to
+   this address had validated by both validators; chain, name, dates and pins are judged by the one procedure of `policy.verify`.
+3. The server's signature over this very key exchange is verified: a certificate alone proves nothing, anybody can send it.
+4. TLS 1.2, abbreviated handshake: passes only for a session that was made in a handshake verified here, under this rule.
+5. Only then what was held goes to the client; nothing the client sent behind its ClientHello has left before.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+
+from pinproxy.errors import ChainInvalid, ChainUnavailable, Tls13Unverifiable, TlsHandshakeFailed, TlsVersion
+from pinproxy.limits import Limits
+from pinproxy.net.preflight import Preflights
+from pinproxy.net.readiness import wait_readable
+from pinproxy.net.upstream import Upstream, UpstreamObserver, act_on
+from pinproxy.pins.chain import SentChain, VerifiedChain, certificate
+from pinproxy.policy.path import build_verified_chain
+from pinproxy.policy.verdict import Assurance, judge_pins
+from pinproxy.policy.verify import HandshakeFacts, Verified, verify_server
+from pinproxy.proxy.verified_sessions import VerifiedSession, VerifiedSessions
+from pinproxy.tls.alert import Alert
+from pinproxy.tls.client_hello import ClientHello
+from pinproxy.tls.key_exchange import ServerKeyExchange, verify_server_key_exchange
+from pinproxy.tls.records import TLS13
+from pinproxy.tls.server_flight import FLIGHT_SLACK_BYTES, FlightEvent, ServerFlightReader
+from pinproxy.tls.server_messages import CertificateMessage, ChangeCipherSpec, NewSessionTicket, ServerHello, ServerHelloDone
+
+_READ_BYTES = 16 * 1024
+_VERSION_NAMES = {0x0301: "TLSv1", 0x0302: "TLSv1.1", 0x0303: "TLSv1.2", 0x0304: "TLSv1.3"}
+
+
+class Wire:
+    """The server's handshake as it passes."""
+
+    def __init__(
+        self,
+        hello: ClientHello,
+        preflight: Upstream,
+        *,
+        preflights: Preflights,
+        sessions: VerifiedSessions,
+        limits: Limits,
+        clock: Callable[[], datetime],
+        observer: UpstreamObserver,
+    ) -> None:
+        """Stand between a client whose ClientHello was read and its server.
+
+        Args:
+            hello: What the client offers.
+            preflight: What a handshake of our own with the same address found.
+            preflights: Makes another, should the wire show another certificate.
+            sessions: The sessions verified so far.
+            limits: Bounds.
+            clock: The UTC wall clock.
+            observer: Hears of the verdict.
+        """
+        self._hello = hello
+        self._preflight = preflight
+        self._preflights = preflights
+        self._sessions = sessions
+        self._limits = limits
+        self._clock = clock
+        self._observer = observer
+        self._authority, self._rule = preflight.authority, preflight.rule
+        self._reader = ServerFlightReader(limits.chain_bytes + FLIGHT_SLACK_BYTES)
+        self._server: ServerHello
+        self._sent = SentChain(())
+        self._exchange: ServerKeyExchange | None = None
+        self._new_ticket = b""
+        self._verified_chain: VerifiedChain | None = None
+        self._has_verdict = False
+
+    @property
+    def wants_more(self) -> bool:
+        """Whether what the server still says in plaintext should go through `tap`."""
+        return not self._reader.is_finished
+
+    async def hold_until_verdict(self, server: socket.socket) -> bytes:
+        """Read the server's handshake until it is verified.
+
+        Returns:
+            Everything read, to be sent to the client.
+
+        Raises:
+            Refused: The verdict is against it; nothing of it may go to the client.
+        """
+        held = bytearray()
+        while not self._has_verdict:
+            try:
+                data = server.recv(_READ_BYTES)
+            except BlockingIOError:
+                await wait_readable(server)
+                continue
+            if not data:
+                raise TlsHandshakeFailed(f"{self._authority} closed the connection inside its TLS handshake")
+            held += data
+            for event in self._reader.feed(data):
+                await self._take(event)
+        return bytes(held)
+
+    def tap(self, data: bytes) -> bool:
+        """See what passes afterwards: the ticket with which the client may resume this session."""
+        for event in self._reader.feed(data):
+            if isinstance(event, NewSessionTicket):
+                self._remember(event.ticket)
+        return self.wants_more
+
+    async def _take(self, event: FlightEvent) -> None:
+        match event:
+            case ServerHello():
+                self._server = event
+                self._judge_version(event)
+            case CertificateMessage():
+                self._sent = SentChain(tuple(map(certificate, event.chain)))
+            case ServerKeyExchange():
+                self._exchange = event
+            case ServerHelloDone():
+                await self._judge_full_handshake()
+            case NewSessionTicket():
+                self._new_ticket = event.ticket
+            case ChangeCipherSpec():
+                self._judge_abbreviated_handshake()
+            case Alert(is_fatal=True):
+                raise TlsHandshakeFailed(f"{self._authority} ended the TLS handshake with alert {event.description}")
+            case Alert():
+                pass
+
+    def _judge_version(self, server: ServerHello) -> None:
+        # 1.
+        if server.version >= TLS13:
+            if self._rule.tls13 != "preflight":
+                raise Tls13Unverifiable(
+                    f"{self._authority} negotiated TLS 1.3, whose certificate a tunnel cannot see (`tls13: refuse`); "
+                    "limit the client to TLS 1.2, use `connect: intercept`, or accept an advisory verdict (`tls13: preflight`)"
+                )
+            chain = self._preflight.verified.chain
+            judgement = judge_pins(chain, self._rule, self._authority, self._clock())
+            self._conclude(Verified(chain, replace(judgement, assurance=Assurance.ADVISORY)), self._preflight.facts)
+            return
+        # > RFC 8446 §4.1.3: TLS 1.3 clients receiving a ServerHello indicating TLS 1.2 or below MUST check that the last 8
+        # > bytes are not equal to either of these values.
+        # Stricter: a server that spoke 1.3 to us a moment ago speaks 1.3 to a client that can.
+        is_expected = self._preflight.facts.tls_version == _VERSION_NAMES[TLS13]
+        if TLS13 in self._hello.versions and (is_expected or server.signals_downgrade):
+            raise TlsVersion(f"{self._authority} speaks TLS 1.3 and answered the client with less: a downgrade")
+
+    async def _judge_full_handshake(self) -> None:
+        now = self._clock()
+        leaf = self._sent.certificates[0]
+        # 2.
+        confirmed: Upstream | None = self._preflight
+        if leaf != self._preflight.leaf:
+            confirmed = await self._preflights.find_leaf(self._preflight, leaf, self._server.cipher_suite)
+        if confirmed is None:
+            self._refuse_unconfirmed(now)
+            return
+        facts = HandshakeFacts(
+            tls_version=_VERSION_NAMES.get(self._server.version, "unknown"),
+            is_resumed=False,
+            sent=self._sent,
+            platform_chain=confirmed.facts.platform_chain,
+        )
+        verified = verify_server(facts, self._rule, self._authority, now, self._limits)
+        # 3. RSA key exchange has no signature: only the holder of the certificate's key can go on (see tls.key_exchange).
+        if self._exchange is not None:
+            verify_server_key_exchange(leaf.der, self._hello.random, self._server.random, self._exchange)
+        self._conclude(verified, facts)
+        self._remember(self._server.session_id)
+
+    def _refuse_unconfirmed(self, now: datetime) -> None:
+        """Refuse a certificate that no preflight was shown, with the reason that says most about it."""
+        size = self._sent.size_bytes
+        if len(self._sent.certificates) <= self._limits.chain_certificates and size <= self._limits.chain_bytes:
+            chain = build_verified_chain(self._sent, self._authority.host, self._rule.trust, now)
+            act_on(judge_pins(chain, self._rule, self._authority, now))
+        raise ChainInvalid(f"{self._authority} showed the client a certificate that it did not show to us")
+
+    def _judge_abbreviated_handshake(self) -> None:
+        # 4.
+        names = (self._hello.session_ticket, self._hello.session_id)
+        session = self._sessions.find(self._authority, names, self._rule)
+        if session is None:
+            raise ChainUnavailable(
+                f"{self._authority} resumed a TLS session that was not verified here; a full handshake will be"
+            )
+        judgement = judge_pins(session.chain, self._rule, self._authority, self._clock())
+        facts = replace(self._preflight.facts, tls_version=_VERSION_NAMES.get(self._server.version, "unknown"), is_resumed=True)
+        self._conclude(Verified(session.chain, judgement), facts)
+        self._remember(self._new_ticket)
+
+    def _conclude(self, verified: Verified, facts: HandshakeFacts) -> None:
+        """Tell the verdict, act on it, and let what was held go."""
+        self._observer.verified(replace(self._preflight, facts=facts, verified=verified))
+        act_on(verified.judgement)
+        self._verified_chain = verified.chain
+        self._has_verdict = True
+
+    def _remember(self, name: bytes) -> None:
+        """Remember a session that was verified, by the id or the ticket the client may resume it with."""
+        if name and self._verified_chain is not None:
+            self._sessions.remember(self._authority, name, VerifiedSession(self._rule, self._verified_chain))
