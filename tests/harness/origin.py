@@ -166,7 +166,7 @@ def receipt_for(body: bytes) -> bytes:
 
 
 async def answer_bodies(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Answer `GET /N` with `body_of(N)` and a POST with a receipt; keep the connection alive."""
+    """Answer `GET /N` with `body_of(N)` and a POST with a receipt; keep the connection alive unless asked to close it."""
     while (request := await read_request(reader, writer)) is not None:
         head, body = request
         method, target, _ = head.split(b"\r\n", 1)[0].split(b" ")
@@ -174,3 +174,5 @@ async def answer_bodies(reader: asyncio.StreamReader, writer: asyncio.StreamWrit
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nContent-Length: %d\r\n\r\n" % len(answer))
         writer.write(answer)
         await writer.drain()
+        if b"\r\nconnection: close\r\n" in head.lower():
+            return
