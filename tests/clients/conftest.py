@@ -12,11 +12,10 @@ from tests.clients.stage import CONNECT_MODES, ConnectMode
 from tests.clients.table import Client
 
 
-@pytest.fixture(params=CONNECT_MODES.values(), ids=CONNECT_MODES.keys())
+@pytest.fixture(params=list(CONNECT_MODES))
 def connect_mode(request: pytest.FixtureRequest) -> ConnectMode:
     """Each way to carry CONNECT."""
-    mode: ConnectMode = request.param
-    return mode
+    return CONNECT_MODES[request.param]
 
 
 @pytest.fixture(scope="session")

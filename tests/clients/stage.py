@@ -37,7 +37,8 @@ class ConnectMode:
 
 
 INTERCEPT = ConnectMode("interception", ends_client_tls=True)
-CONNECT_MODES = {"intercept": INTERCEPT}
+TUNNEL = ConnectMode("tunnel", ends_client_tls=False, rule_fields={"connect": "tunnel", "tls13": "preflight"})
+CONNECT_MODES = {"intercept": INTERCEPT, "tunnel": TUNNEL}
 
 
 @dataclass(frozen=True, slots=True)
