@@ -8,14 +8,17 @@ them apart.
 from __future__ import annotations
 
 import hashlib
+import warnings
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property, lru_cache
 from typing import Literal
 
 from cryptography import x509
+from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.oid import NameOID
 
+from pinproxy.errors import CertificateSyntaxError
 from pinproxy.pins.spki import spki_of_certificate
 
 Position = Literal["leaf", "ca"]
@@ -33,8 +36,27 @@ class Certificate:
 
     @cached_property
     def x509(self) -> x509.Certificate:
-        """The parsed certificate."""
-        return x509.load_der_x509_certificate(self.der)
+        """The parsed certificate.
+
+        Raises:
+            CertificateSyntaxError: It cannot be parsed, by this parser at least.
+        """
+        with warnings.catch_warnings():
+            # Serial numbers below 1, which RFC 5280 §4.1.2.2 forbids: `chain_profile: strict` refuses them without our help.
+            warnings.simplefilter("ignore", CryptographyDeprecationWarning)
+            try:
+                return x509.load_der_x509_certificate(self.der)
+            except (ValueError, x509.InvalidVersion) as error:
+                raise CertificateSyntaxError(f"a certificate of {len(self.der)} bytes cannot be parsed") from error
+
+    @cached_property
+    def is_readable(self) -> bool:
+        """Whether everything that verdicts and texts are made of can be parsed."""
+        try:
+            _ = self.not_before, self.not_after, self.spki_der
+        except ValueError:
+            return False
+        return True
 
     @cached_property
     def spki_der(self) -> bytes:
@@ -57,8 +79,11 @@ class Certificate:
     @cached_property
     def common_name(self) -> str:
         """The subject's last common name, for people only: names are checked against subjectAltName."""
-        names = self.x509.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-        return str(names[-1].value) if names else self.x509.subject.rfc4514_string()
+        try:
+            names = self.x509.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+            return str(names[-1].value) if names else self.x509.subject.rfc4514_string()
+        except ValueError:
+            return "(unreadable)"  # names are parsed late, and some hold bytes that are no text
 
     @property
     def not_before(self) -> datetime:

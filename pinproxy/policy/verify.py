@@ -3,7 +3,8 @@
 1. The negotiated TLS version is at least the rule's `min_tls`.
 2. The handshake was a full one and gave a chain; a resumed session gives none and is never "nothing to compare".
 3. What was sent is within the bounds, before anything expensive looks at it.
-4. The platform's TLS library validated the chain in the handshake: chain, name and dates, by its own rules.
+4. The platform's TLS library validated the chain in the handshake: chain, name and dates, by its own rules. It speaks of the
+   leaf that was sent, and our own parser can read every certificate of it.
 5. The leaf is inside its validity by our own clock.
 6. Under `chain_profile: strict`, `cryptography` validates the same certificates; its path is the verified chain.
    Under `compatible`, the platform's path is.
@@ -86,10 +87,12 @@ def verify_server(facts: HandshakeFacts, rule: HostRule, authority: Authority, n
             f"{authority} sent {count} certificates in {size} bytes; "
             f"expected at most {limits.chain_certificates} in {limits.chain_bytes} bytes"
         )
-    # 4. What it judged must be what was sent: both speak of one leaf.
+    # 4.
     leaf = facts.platform_chain.leaf
     if leaf != facts.sent.certificates[0]:
         raise ChainInvalid(f"{authority}: the validated leaf is not the certificate that was sent first")
+    if not all(item.is_readable for item in facts.platform_chain.certificates):
+        raise ChainInvalid(f"{authority}: the TLS library could read a certificate of the chain, and our own parser cannot")
     # 5.
     if not leaf.is_within_validity(now):
         raise CertificateExpired(

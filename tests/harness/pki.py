@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
@@ -22,13 +22,15 @@ from pinproxy.policy.rule import TrustAnchors
 NOW = datetime.now(UTC).replace(microsecond=0)
 YEAR = timedelta(days=365)
 
+Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+
 
 @dataclass(frozen=True)
 class Issued:
     """A certificate with its key and its way up."""
 
     certificate: x509.Certificate
-    key: ec.EllipticCurvePrivateKey = field(repr=False)
+    key: Key = field(repr=False)
     issuer: Issued | None = None
 
     @property
@@ -68,7 +70,7 @@ class Issued:
 def make_root(name: str = "Test Root", not_after: datetime = NOW + 10 * YEAR) -> Issued:
     """Make a self-signed root."""
     key = ec.generate_private_key(ec.SECP256R1())
-    subject = _name(name)
+    subject = subject_name(name)
     builder = _builder(subject, subject, key, NOW - YEAR, not_after)
     builder = _as_ca(builder, key, None)
     return Issued(builder.sign(key, hashes.SHA256()), key)
@@ -77,7 +79,7 @@ def make_root(name: str = "Test Root", not_after: datetime = NOW + 10 * YEAR) ->
 def make_intermediate(issuer: Issued, name: str = "Test Intermediate", path_length: int | None = 0) -> Issued:
     """Make an intermediate CA."""
     key = ec.generate_private_key(ec.SECP256R1())
-    builder = _builder(_name(name), issuer.certificate.subject, key, NOW - YEAR, NOW + 5 * YEAR)
+    builder = _builder(subject_name(name), issuer.certificate.subject, key, NOW - YEAR, NOW + 5 * YEAR)
     builder = _as_ca(builder, key, path_length).add_extension(_authority_key(issuer), critical=False)
     return Issued(builder.sign(issuer.key, hashes.SHA256()), key, issuer)
 
@@ -87,14 +89,14 @@ def make_leaf(
     *hosts: str,
     not_before: datetime = NOW - timedelta(days=1),
     not_after: datetime = NOW + timedelta(days=90),
-    key: ec.EllipticCurvePrivateKey | None = None,
+    key: Key | None = None,
 ) -> Issued:
     """Make a server certificate for names and addresses; with `key`, a renewal that keeps its key."""
     key = key or ec.generate_private_key(ec.SECP256R1())
-    builder = _builder(_name(hosts[0]), issuer.certificate.subject, key, not_before, not_after)
+    builder = _builder(subject_name(hosts[0]), issuer.certificate.subject, key, not_before, not_after)
     builder = (
         builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(x509.SubjectAlternativeName([_general_name(host) for host in hosts]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([general_name(host) for host in hosts]), critical=False)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .add_extension(_authority_key(issuer), critical=False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
@@ -102,9 +104,11 @@ def make_leaf(
     return Issued(builder.sign(issuer.key, hashes.SHA256()), key, issuer)
 
 
-def server_context(leaf: Issued, *appended: Issued, alpn: tuple[str, ...] = ()) -> ssl.SSLContext:
+def server_context(leaf: Issued, *appended: Issued, alpn: tuple[str, ...] = (), allows_weak_keys: bool = False) -> ssl.SSLContext:
     """Make the context of an origin that sends the leaf's chain, and whatever is appended to it."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    if allows_weak_keys:
+        context.set_ciphers("DEFAULT:@SECLEVEL=0")
     with tempfile.NamedTemporaryFile(suffix=".pem") as file:
         chain = [*leaf.sent_chain(), *appended]
         Path(file.name).write_bytes(leaf.key_pem + b"".join(item.pem for item in chain))
@@ -117,7 +121,7 @@ def server_context(leaf: Issued, *appended: Issued, alpn: tuple[str, ...] = ()) 
 def _builder(
     subject: x509.Name,
     issuer: x509.Name,
-    key: ec.EllipticCurvePrivateKey,
+    key: Key,
     not_before: datetime,
     not_after: datetime,
 ) -> x509.CertificateBuilder:
@@ -132,7 +136,7 @@ def _builder(
     )
 
 
-def _as_ca(builder: x509.CertificateBuilder, key: ec.EllipticCurvePrivateKey, path_length: int | None) -> x509.CertificateBuilder:
+def _as_ca(builder: x509.CertificateBuilder, key: Key, path_length: int | None) -> x509.CertificateBuilder:
     usage = x509.KeyUsage(
         digital_signature=False,
         content_commitment=False,
@@ -155,11 +159,13 @@ def _authority_key(issuer: Issued) -> x509.AuthorityKeyIdentifier:
     return x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.key.public_key())
 
 
-def _name(common_name: str) -> x509.Name:
+def subject_name(common_name: str) -> x509.Name:
+    """Make a distinguished name of a common name alone."""
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
 
 
-def _general_name(host: str) -> x509.GeneralName:
+def general_name(host: str) -> x509.GeneralName:
+    """Make the entry of a subjectAltName for a name or an address."""
     try:
         return x509.IPAddress(ipaddress.ip_address(host))
     except ValueError:

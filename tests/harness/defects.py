@@ -1,0 +1,163 @@
+"""Certificates with one thing wrong: a sound profile, of which a test leaves out or replaces exactly what it is about."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Collection
+from datetime import datetime, timedelta
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+from tests.harness.pki import NOW, YEAR, Issued, Key, general_name, subject_name
+
+Extension = tuple[x509.ExtensionType, bool]
+"""An extension, and whether it is critical."""
+
+
+def forge_leaf(
+    issuer: Issued | None,
+    *hosts: str,
+    without: Collection[type[x509.ExtensionType]] = (),
+    instead: Collection[Extension] = (),
+    common_name: str = "",
+    key: Key | None = None,
+    not_before: datetime = NOW - timedelta(days=1),
+    not_after: datetime = NOW + timedelta(days=90),
+    serial: int | None = None,
+) -> Issued:
+    """Make a server certificate.
+
+    Args:
+        issuer: Who signs it; None: itself.
+        hosts: Names and addresses; none of them: no subjectAltName.
+        without: Extensions to leave out.
+        instead: Extensions to put in the place of those of their type, or besides.
+        common_name: Its subject; by default the first host.
+        key: Its key; by default a new one on P-256.
+        not_before: Start of validity.
+        not_after: End of validity.
+        serial: Serial number; by default a random one.
+    """
+    key = key or ec.generate_private_key(ec.SECP256R1())
+    profile: list[Extension] = [
+        (x509.BasicConstraints(ca=False, path_length=None), True),
+        (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), False),
+        (x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False),
+        (x509.AuthorityKeyIdentifier.from_issuer_public_key((issuer.key if issuer else key).public_key()), False),
+    ]
+    if hosts:
+        profile.append((x509.SubjectAlternativeName([general_name(host) for host in hosts]), False))
+    subject = subject_name(common_name or hosts[0])
+    return _sign(issuer, subject, key, (not_before, not_after), _changed(profile, without, instead), serial)
+
+
+def forge_ca(
+    issuer: Issued | None,
+    name: str,
+    *,
+    without: Collection[type[x509.ExtensionType]] = (),
+    instead: Collection[Extension] = (),
+    not_after: datetime = NOW + 5 * YEAR,
+    key: Key | None = None,
+) -> Issued:
+    """Make a CA certificate: a root without an issuer, else an intermediate; the arguments are those of `forge_leaf`."""
+    key = key or ec.generate_private_key(ec.SECP256R1())
+    profile: list[Extension] = [
+        (x509.BasicConstraints(ca=True, path_length=None), True),
+        (key_usage(key_cert_sign=True, crl_sign=True), True),
+        (x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False),
+    ]
+    if issuer is not None:
+        profile.append((x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.key.public_key()), False))
+    return _sign(issuer, subject_name(name), key, (NOW - YEAR, not_after), _changed(profile, without, instead), None)
+
+
+def key_usage(*, digital_signature: bool = False, key_cert_sign: bool = False, crl_sign: bool = False) -> x509.KeyUsage:
+    """Make a keyUsage extension of these bits."""
+    return x509.KeyUsage(
+        digital_signature=digital_signature,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=key_cert_sign,
+        crl_sign=crl_sign,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _changed(
+    profile: list[Extension], without: Collection[type[x509.ExtensionType]], instead: Collection[Extension]
+) -> list[Extension]:
+    replaced = {type(extension) for extension, _ in instead}
+    return [entry for entry in profile if type(entry[0]) not in {*without, *replaced}] + list(instead)
+
+
+def _sign(
+    issuer: Issued | None,
+    subject: x509.Name,
+    key: Key,
+    validity: tuple[datetime, datetime],
+    extensions: list[Extension],
+    serial: int | None,
+) -> Issued:
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer.certificate.subject if issuer else subject)
+        .public_key(key.public_key())
+        .serial_number(serial or x509.random_serial_number())
+        .not_valid_before(validity[0])
+        .not_valid_after(validity[1])
+    )
+    for extension, is_critical in extensions:
+        builder = builder.add_extension(extension, critical=is_critical)
+    return Issued(builder.sign(issuer.key if issuer else key, hashes.SHA256()), key, issuer)
+
+
+class Forged(Issued):
+    """A certificate whose bytes no library of ours would write; the properties give them as they are."""
+
+    _der: bytes
+
+    @property
+    def der(self) -> bytes:
+        """DER of the certificate."""
+        return self._der
+
+    @property
+    def pem(self) -> bytes:
+        """PEM of the certificate."""
+        return ssl.DER_cert_to_PEM_cert(self._der).encode("ascii")
+
+
+def reforge(issued: Issued, old: bytes, new: bytes) -> Issued:
+    """Replace bytes in a certificate by as many others, and have its issuer sign it again.
+
+    Args:
+        issued: Signed by an EC key.
+        old: What occurs exactly once in the signed part.
+        new: What is to stand there.
+    """
+    tbs = issued.certificate.tbs_certificate_bytes
+    signer = (issued.issuer or issued).key
+    assert tbs.count(old) == 1
+    assert len(old) == len(new)
+    assert isinstance(signer, ec.EllipticCurvePrivateKey)
+    tbs = tbs.replace(old, new)
+    # > RFC 5280 §4.1: Certificate ::= SEQUENCE { tbsCertificate, signatureAlgorithm, signatureValue BIT STRING }
+    algorithm = bytes.fromhex("300a06082a8648ce3d040302")  # ecdsa-with-SHA256
+    signature = _element(0x03, b"\x00" + signer.sign(tbs, ec.ECDSA(hashes.SHA256())))
+    forged = Forged(issued.certificate, issued.key, issued.issuer)
+    object.__setattr__(forged, "_der", _element(0x30, tbs + algorithm + signature))
+    return forged
+
+
+def _element(tag: int, content: bytes) -> bytes:
+    length = len(content)
+    octets = length.to_bytes((length.bit_length() + 7) // 8, "big")
+    return bytes([tag]) + (bytes([length]) if length < 0x80 else bytes([0x80 | len(octets)]) + octets) + content
