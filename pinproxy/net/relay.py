@@ -1,7 +1,8 @@
 """Bytes between two transports, both ways, until both directions have ended: backpressure, half-close, idle time, counts.
 
 Rules of this file:
-- An end (EOF, close_notify) of one side is passed on as an end; a cut (reset, no close_notify) is passed on as a cut.
+- An end (EOF, close_notify) of one side is passed on as an end; a cut (reset, no close_notify) is passed on as a cut, behind
+  everything that came before it.
 - What a slow reader makes us hold is bounded by the transport's buffer: its writer is not read meanwhile.
 """
 
@@ -38,6 +39,7 @@ class Relay:
         self.client.peer, self.upstream.peer = self.upstream, self.client
         self.deadline = self._loop.time() + limits.idle_seconds
         self.done: asyncio.Future[BaseException | None] = self._loop.create_future()
+        self._held_bytes = 0
         deadlines.add(self)
 
     @property
@@ -50,6 +52,11 @@ class Relay:
         """Bytes from upstream to the client."""
         return self.upstream.received_bytes
 
+    @property
+    def has_client_ended(self) -> bool:
+        """Whether the client has ended its direction."""
+        return self.client.has_ended
+
     def abort(self) -> None:
         """Cut both ends."""
         for end in (self.client, self.upstream):
@@ -58,20 +65,28 @@ class Relay:
 
     def expire(self) -> None:
         """End at the deadline, unless something moved since it was set."""
-        last = max(self.client.last_received, self.upstream.last_received)
-        is_half_closed = self.client.has_ended or self.upstream.has_ended
-        self.deadline = last + (self._limits.half_closed_seconds if is_half_closed else self._limits.idle_seconds)
-        if self.deadline <= self._loop.time():
+        ends = (self.client, self.upstream)
+        is_half_closed = any(end.has_ended or end.is_lost for end in ends)
+        patience = self._limits.half_closed_seconds if is_half_closed else self._limits.idle_seconds
+        now = self._loop.time()
+        self.deadline = max(end.last_received for end in ends) + patience
+        # A slow reader of what is held is no silence.
+        held = sum(end.held_bytes for end in ends)
+        if held != self._held_bytes:
+            self._held_bytes = held
+            self.deadline = now + patience
+        if self.deadline <= now:
             self.abort()
 
     def end_lost(self, end: RelayEnd, error: BaseException | None) -> None:
-        """Hear that one transport is gone: cut the other, or let it send what it holds."""
+        """Hear that one transport is gone: let the other send what it holds, then end or cut it likewise."""
         peer = end.peer.transport
         if peer is not None:
             if error is not None:
-                peer.abort()
+                peer.cut()
             else:
                 peer.close()
+        self.half_closed()
         if self.client.is_lost and self.upstream.is_lost:
             self._deadlines.discard(self)
             if not self.done.done():
@@ -97,6 +112,11 @@ class RelayEnd(asyncio.BufferedProtocol):
         self.has_ended = False
         self.is_lost = False
         self.error: BaseException | None = None
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes that this side has not taken yet."""
+        return self.transport.get_write_buffer_size() if self.transport is not None else 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport; until the peer has one too, nothing may be read."""

@@ -10,6 +10,8 @@ Why our own, beside the event loop's:
 Rules of this file:
 - The TLS handshake is finished before a transport is made, and was judged (`net.upstream`).
 - `write` takes what it can at once and copies the rest: callers may reuse their buffer.
+- `pause_writing` is said again with every write that is held above the mark: the protocol may be another one by then.
+- A peer that hung up is read to the end before it is given up: its last words may be the answer.
 - A callback of the protocol that raises ends the connection; it never leaves one half alive.
 """
 
@@ -22,6 +24,8 @@ import ssl
 import struct
 from collections import deque
 from typing import Any, cast
+
+from pinproxy.net.close_notify import make_close_notify
 
 # > RFC 8446 §5.1: … fragmented into TLSPlaintext records carrying data in chunks of 2^14 bytes or less. A read of this size takes
 # the whole record, so nothing decrypted stays inside OpenSSL where the event loop would not see it.
@@ -47,8 +51,9 @@ class SocketTransport(asyncio.Transport):
         self._sock = sock
         self._fd = sock.fileno()
         self._is_tls = isinstance(sock, ssl.SSLSocket)
-        self._backlog: deque[bytes] = deque()
+        self._backlog: deque[memoryview] = deque()
         self._backlog_bytes = 0
+        self._farewell = b""
         self._high, self._low = buffer_bytes, buffer_bytes // 4
         self._is_protocol_paused = False
         self._is_reading = False
@@ -57,6 +62,7 @@ class SocketTransport(asyncio.Transport):
         self._wants_write_eof = False
         self._has_written_eof = False
         self._is_closing = False
+        self._is_cutting = False
         self._is_gone = False
         self.set_protocol(protocol)
         protocol.connection_made(self)
@@ -85,19 +91,30 @@ class SocketTransport(asyncio.Transport):
         self._is_closing = True
         self.pause_reading()
         if not self._backlog:
-            self._finish(None, says_goodbye=True)
+            self._end_writing()
+
+    def cut(self) -> None:
+        """Send what is held, then close without goodbye, so that the peer sees a cut and not an end."""
+        self._is_closing = self._is_cutting = True
+        self.pause_reading()
+        if not self._backlog:
+            self.abort()
 
     def abort(self) -> None:
-        """Close at once, without goodbye, so that the peer sees a cut and not an end."""
+        """Cut at once; what is held is lost."""
         if not self._is_gone:
-            self._is_closing = True
             if not self._is_tls:
                 # A plain peer can tell a cut from an end only by a reset.
                 with contextlib.suppress(OSError):
                     self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
-            self._finish(None, says_goodbye=False)
+            self._finish(None)
 
     # --- reading ----------------------------------------------------------------------------------------------------
+
+    @property
+    def has_read_eof(self) -> bool:
+        """Whether the peer has ended its direction."""
+        return self._has_read_eof
 
     def is_reading(self) -> bool:
         """Tell whether the protocol is fed."""
@@ -119,26 +136,27 @@ class SocketTransport(asyncio.Transport):
         try:
             self._read_some()
         except Exception as error:  # noqa: BLE001 - the boundary of every protocol callback: log, close, never go on
-            self._loop.call_exception_handler({"message": "a protocol failed", "exception": error, "transport": self})
-            self._is_closing = True
-            self._finish(error, says_goodbye=False)
+            self._protocol_failed(error)
 
-    def _read_some(self) -> None:
+    def _read_some(self) -> bool:
+        """Read until nothing is left or the others should have their turn; tell whether there may be more."""
         for _ in range(_READS_PER_WAKE):
             try:
                 count = self._read_once()
             except _WOULD_BLOCK:
-                return
+                return False
+            except ssl.SSLZeroReturnError:
+                count = 0  # a close_notify as Python reports it once ours is out
             except OSError as error:
                 # A reset, a TLS alert, or an end without close_notify: whatever was to come is cut.
-                self._is_closing = True
-                self._finish(error, says_goodbye=False)
-                return
+                self._finish(error)
+                return False
             if count == 0:
                 self._on_read_eof()
-                return
+                return False
             if not self._is_reading or count < READ_BYTES:
-                return
+                break
+        return self._is_reading
 
     def _read_once(self) -> int:
         if self._is_buffered:
@@ -166,26 +184,43 @@ class SocketTransport(asyncio.Transport):
         if self._backlog:
             self._hold(bytes(data))
             return
-        view = memoryview(data)
+        sent = 0
         try:
-            while view:
-                view = view[self._sock.send(view) :]
+            sent = self._sock.send(data)
+            while sent < len(data):
+                sent += self._sock.send(memoryview(data)[sent:])
         except _WOULD_BLOCK:
-            self._hold(bytes(view))
+            self._hold(bytes(memoryview(data)[sent:]))
         except OSError as error:
-            self._lose_soon(error)
+            self._give_up_writing(error)
 
     def _hold(self, data: bytes) -> None:
-        self._backlog.append(data)
+        self._backlog.append(memoryview(data))
         self._backlog_bytes += len(data)
-        if not self._is_writer_armed:
-            self._is_writer_armed = True
-            self._loop.add_writer(self._fd, self._on_writable)
-        if self._backlog_bytes > self._high and not self._is_protocol_paused:
+        self._arm_writer()
+        if self._backlog_bytes > self._high:
             self._is_protocol_paused = True
             self._protocol.pause_writing()
 
     def _on_writable(self) -> None:
+        try:
+            self._send_held()
+            if self._is_protocol_paused and self._backlog_bytes <= self._low and not self._is_gone:
+                self._is_protocol_paused = False
+                self._protocol.resume_writing()
+        except OSError as error:
+            self._give_up_writing(error)
+        except Exception as error:  # noqa: BLE001 - the boundary of every protocol callback: log, close, never go on
+            self._protocol_failed(error)
+        if self._backlog or self._is_gone:
+            return
+        self._disarm_writer()
+        if self._is_cutting:
+            self.abort()
+        elif self._is_closing or self._wants_write_eof:
+            self._end_writing()
+
+    def _send_held(self) -> None:
         try:
             while self._backlog:
                 head = self._backlog[0]
@@ -197,24 +232,23 @@ class SocketTransport(asyncio.Transport):
                     self._backlog[0] = head[sent:]
         except _WOULD_BLOCK:
             pass
-        except OSError as error:
-            self._is_closing = True
-            self._finish(error, says_goodbye=False)
-            return
-        if self._is_protocol_paused and self._backlog_bytes <= self._low:
-            self._is_protocol_paused = False
-            self._protocol.resume_writing()
-        if not self._backlog:
-            self._disarm_writer()
-            if self._is_closing:
-                self._finish(None, says_goodbye=True)
-            elif self._wants_write_eof:
-                self._send_eof()
 
-    def _disarm_writer(self) -> None:
-        if self._is_writer_armed:
-            self._is_writer_armed = False
-            self._loop.remove_writer(self._fd)
+    def _give_up_writing(self, error: OSError) -> None:
+        """Write no more. The protocol hears of it later, as it may be in the middle of something."""
+        self._wants_write_eof = self._has_written_eof = True
+        self._drop_backlog()
+        self._loop.call_soon(self._read_last_words, error)
+
+    def _read_last_words(self, error: OSError) -> None:
+        # > RFC 9112 §9.5: A client sending a message body SHOULD monitor the … connection for an error response while it is
+        # > transmitting the request.
+        # What arrived before the reset is still to be read.
+        try:
+            while self._is_reading and self._read_some():
+                pass
+        except Exception as failure:  # noqa: BLE001 - the boundary of every protocol callback: log, close, never go on
+            self._protocol_failed(failure)
+        self._finish(error)
 
     def can_write_eof(self) -> bool:
         """Half-close works, plain and TLS."""
@@ -226,53 +260,63 @@ class SocketTransport(asyncio.Transport):
             return
         self._wants_write_eof = True
         if not self._backlog:
-            self._send_eof()
+            self._end_writing()
 
-    def _send_eof(self) -> None:
-        if self._has_written_eof:
-            return
-        self._has_written_eof = True
-        if self._is_tls and self._is_reading:
-            # OpenSSL takes data that is already here for a protocol error once our close_notify is out: read it first.
-            self._on_readable()
-        if self._is_gone:
-            return
-        if self._is_tls:
-            self._send_close_notify()
-        else:
-            with contextlib.suppress(OSError):
-                self._sock.shutdown(socket.SHUT_WR)
+    def _end_writing(self) -> None:
+        """Say goodbye, and close if that was asked for; `_on_writable` comes back here if the socket must be waited for."""
+        if not self._has_written_eof:
+            try:
+                self._say_goodbye()
+            except _WOULD_BLOCK:
+                self._arm_writer()
+                return
+            except OSError:
+                pass  # the peer is gone already; a read says how
+            self._has_written_eof = True
+        if self._is_closing:
+            self._finish(None)
 
-    def _send_close_notify(self) -> None:
-        # > RFC 8446 §6.1: Each party MUST send a "close_notify" alert before closing its write side of the connection … This does
-        # > not have any effect on its read side of the connection.
-        try:
-            cast("ssl.SSLSocket", self._sock).unwrap()
-        except (OSError, ValueError):
-            return  # sent; the peer's own close_notify has yet to come, or the connection is gone and a read will say so
-        self._has_read_eof = True
-        self.pause_reading()
+    def _say_goodbye(self) -> None:
+        if isinstance(self._sock, ssl.SSLSocket):
+            self._farewell = self._farewell or make_close_notify(self._sock)
+            while self._farewell:
+                self._farewell = self._farewell[socket.socket.send(self._sock, self._farewell) :]
+        elif not self._is_closing:
+            self._sock.shutdown(socket.SHUT_WR)
 
     def get_write_buffer_size(self) -> int:
         """Return the bytes held for a slow reader."""
         return self._backlog_bytes
 
-    # --- the end ----------------------------------------------------------------------------------------------------
+    def _arm_writer(self) -> None:
+        if not self._is_writer_armed:
+            self._is_writer_armed = True
+            self._loop.add_writer(self._fd, self._on_writable)
 
-    def _lose_soon(self, error: OSError) -> None:
-        """Close from inside `write`: the protocol hears of it later, as it may be in the middle of something."""
-        self._is_closing = True
-        self._finish(error, says_goodbye=False)
+    def _disarm_writer(self) -> None:
+        if self._is_writer_armed:
+            self._is_writer_armed = False
+            self._loop.remove_writer(self._fd)
 
-    def _finish(self, error: Exception | None, *, says_goodbye: bool) -> None:
-        if self._is_gone:
-            return
-        self._is_gone = True
-        self.pause_reading()
+    def _drop_backlog(self) -> None:
         self._disarm_writer()
         self._backlog.clear()
         self._backlog_bytes = 0
-        if says_goodbye and self._is_tls and not self._has_written_eof:
-            self._send_close_notify()
+
+    # --- the end ----------------------------------------------------------------------------------------------------
+
+    def _protocol_failed(self, error: Exception) -> None:
+        self._loop.call_exception_handler({"message": "a protocol failed", "exception": error, "transport": self})
+        self._finish(error)
+
+    def _finish(self, error: Exception | None) -> None:
+        if self._is_gone:
+            return
+        self._is_closing = self._is_gone = True
+        self.pause_reading()
+        self._drop_backlog()
         self._sock.close()
-        self._loop.call_soon(self._protocol.connection_lost, error)
+        self._loop.call_soon(self._tell_lost, error)
+
+    def _tell_lost(self, error: Exception | None) -> None:
+        self._protocol.connection_lost(error)

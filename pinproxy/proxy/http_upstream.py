@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable
 from typing import Protocol, cast
 
@@ -17,7 +18,7 @@ from pinproxy.policy.rule import HostRule
 
 
 class ResponseTaker(Protocol):
-    """Who gets the response: the exchange in flight."""
+    """Who gets the response: the exchange in flight. It flushes by itself at the end of a response."""
 
     def take_response_head(self, head: ResponseHead, framing: Framing) -> None:
         """Take an interim or final head."""
@@ -34,7 +35,7 @@ class ResponseTaker(Protocol):
     def upstream_failed(self, refusal: Refused) -> None:
         """Hear that what came is no response."""
 
-    def upstream_lost(self, *, is_cut: bool) -> None:
+    def upstream_lost(self, upstream: HttpUpstream, *, is_cut: bool) -> None:
         """Hear that the connection is gone before the response was whole."""
 
     def pause_request(self) -> None:
@@ -88,15 +89,43 @@ class HttpUpstream(asyncio.Protocol):
         """Whether the exchange in flight is not the connection's first."""
         return self.exchanges > 1
 
+    @property
+    def has_answered(self) -> bool:
+        """Whether any byte of a response has come for the exchange in flight."""
+        return self.reader.has_answered
+
+    @property
+    def is_free(self) -> bool:
+        """Whether another exchange may begin: nothing is awaited, left over or still unsent, and the origin is there."""
+        return self.reader.is_idle and not self.transport.get_write_buffer_size() and not self.transport.is_closing()
+
+    def is_quiet(self) -> bool:
+        """Ask the kernel whether the origin has said or ended anything that the event loop has not seen yet.
+
+        Worth a system call where a request cannot be sent a second time.
+        """
+        try:
+            socket.socket.recv(self.transport.get_extra_info("socket"), 1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
+
     def begin(self, taker: ResponseTaker, method: bytes, *, may_upgrade: bool) -> None:
-        """Begin an exchange: its response goes to the taker."""
+        """Begin an exchange: its response goes to the taker.
+
+        Raises:
+            UpstreamClosed: Bytes have come that no request asked for.
+        """
         self.reader.expect(method, may_upgrade=may_upgrade)
         self.exchanges += 1
         self._taker = taker
 
     def end(self) -> None:
-        """End the exchange: nothing goes to its taker any more."""
+        """End the exchange: nothing goes to its taker any more, and what the taker held up goes on."""
         self._taker = None
+        self.transport.resume_reading()
 
     def close(self) -> None:
         """Close in good order; nothing is in flight."""
@@ -113,7 +142,7 @@ class HttpUpstream(asyncio.Protocol):
         self._lost(self)
         self.close()
 
-    # --- asyncio.Protocol
+    # --- asyncio.Protocol -------------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
@@ -127,16 +156,13 @@ class HttpUpstream(asyncio.Protocol):
     def eof_received(self) -> None:
         """Read to the end: it may be what delimits the body."""
         self.reader.feed_eof()
-        self._advance()
-        if self._taker is not None:
-            self._taker.upstream_lost(is_cut=False)
+        if self._taker is None or self.has_answered:
+            self._advance()
+        self._lose(is_cut=False)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Tell pool and taker."""
-        self._lost(self)
-        taker, self._taker = self._taker, None
-        if taker is not None:
-            taker.upstream_lost(is_cut=exc is not None)
+        self._lose(is_cut=exc is not None)
 
     def pause_writing(self) -> None:
         """Pass on that the origin reads slowly."""
@@ -148,25 +174,29 @@ class HttpUpstream(asyncio.Protocol):
         if self._taker is not None:
             self._taker.resume_request()
 
+    def _lose(self, *, is_cut: bool) -> None:
+        self._lost(self)
+        taker, self._taker = self._taker, None
+        if taker is not None:
+            taker.upstream_lost(self, is_cut=is_cut)
+
     def _advance(self) -> None:
-        taker = self._taker
+        """Give the taker what was read; with the end of its response another may already be in its place."""
         try:
-            while True:
-                event = self.reader.next_event()
-                if isinstance(event, Signal):
-                    break
-                if self._taker is None:
+            while not isinstance(event := self.reader.next_event(), Signal):
+                taker = self._taker
+                if taker is None:
                     return
                 if isinstance(event, bytes):
-                    self._taker.take_response_body(event)
+                    taker.take_response_body(event)
                 elif isinstance(event, End):
-                    self._taker.take_response_end(event.trailers)
+                    taker.take_response_end(event.trailers)
                 else:
-                    self._taker.take_response_head(event, self.reader.framing)
+                    taker.take_response_head(event, self.reader.framing)
+            if self._taker is not None:
+                self._taker.flush_response()
         except Refused as refusal:
             if self._taker is not None:
                 self._taker.upstream_failed(refusal)
             else:
                 self.abort()
-        if taker is not None:
-            taker.flush_response()

@@ -15,22 +15,22 @@ from datetime import datetime
 from typing import cast
 
 from pinproxy.authority import Authority, parse_authority
-from pinproxy.errors import BadRequest, Draining, HeadTimeout, PinError, Refused
+from pinproxy.errors import BadRequest, ClientClosed, Draining, HeadTimeout, PinError, Refused
 from pinproxy.http1.fields import host_field
 from pinproxy.http1.head import RequestHead
 from pinproxy.http1.refusal import render_refusal
 from pinproxy.http1.stream import End, RequestReader, Signal
 from pinproxy.http1.target import RequestTarget, TargetForm, request_target
 from pinproxy.net.lingering_close import LingeringClose
-from pinproxy.net.relay import Relay
 from pinproxy.net.transport import SocketTransport
 from pinproxy.policy.rule import HostRule
 from pinproxy.policy.table import PolicyTable
 from pinproxy.proxy.exchange import Exchange
 from pinproxy.proxy.http_upstream import HttpUpstream
-from pinproxy.proxy.live import Slot, Tunnel
+from pinproxy.proxy.live import Slot
 from pinproxy.proxy.proxy import Proxy
 from pinproxy.proxy.record import Record
+from pinproxy.proxy.switched import Switched
 
 _HTTP_PORT, _HTTPS_PORT = 80, 443
 
@@ -39,6 +39,7 @@ class OriginationClient(asyncio.Protocol):
     """One client connection on which requests come one after the other.
 
     Attributes:
+        transport: The client's.
         deadline: When the client has taken too long over what it is at.
     """
 
@@ -57,10 +58,10 @@ class OriginationClient(asyncio.Protocol):
         self._client = client
         self._reader = RequestReader(proxy.limits.head_bytes)
         self._exchange: Exchange | None = None
-        self._is_reading_paused = False
+        self._is_head_awaited = False
+        self._is_writing_paused = False
         self._is_advancing = False
         self._has_ended = False
-        self._progress: object = None
         self._loop = asyncio.get_running_loop()
 
     # --- asyncio.Protocol -------------------------------------------------------------------------------------------
@@ -70,14 +71,13 @@ class OriginationClient(asyncio.Protocol):
         self.transport = cast("SocketTransport", transport)
         self._slot.carrying = self
         self._proxy.deadlines.add(self)
-        self.deadline = self._loop.time() + self._proxy.limits.head_seconds
+        self._await_head()
 
     def data_received(self, data: bytes) -> None:
-        """Read on; while an exchange cannot take more, let the kernel hold what follows."""
+        """Read on; what nobody takes now stays in the kernel, and the client's window closes."""
         self._reader.feed(data)
         self._advance()
-        if self._reader.buffered and self._exchange is not None and not self._exchange.takes_request:
-            self._is_reading_paused = True
+        if self._reader.buffered and not self._may_take_event():
             self.transport.pause_reading()
 
     def eof_received(self) -> bool:
@@ -88,20 +88,23 @@ class OriginationClient(asyncio.Protocol):
 
     def connection_lost(self, exc: BaseException | None) -> None:  # noqa: ARG002 - however it went, nobody is left to answer
         """Give up the exchange in flight."""
-        if self._exchange is not None:
-            self._exchange.client_lost()
+        self._give_up(ClientClosed("the client closed the connection before the response was complete"))
         self._proxy.deadlines.discard(self)
         self._slot.release()
 
     def pause_writing(self) -> None:
-        """Read less of the response: the client reads slowly."""
+        """Read less of the response, and begin no further one: the client reads slowly."""
+        self._is_writing_paused = True
         if self._exchange is not None:
             self._exchange.pause_response()
 
     def resume_writing(self) -> None:
         """Read on."""
+        self._is_writing_paused = False
         if self._exchange is not None:
             self._exchange.resume_response()
+        else:
+            self.exchange_needs_request()
 
     # --- the story --------------------------------------------------------------------------------------------------
 
@@ -121,7 +124,7 @@ class OriginationClient(asyncio.Protocol):
                 elif self._exchange is not None:
                     self._pass_on(self._exchange, event)
         except Refused as refusal:
-            self._refuse_head(refusal)
+            self._refuse_bytes(refusal)
         finally:
             self._is_advancing = False
 
@@ -130,30 +133,34 @@ class OriginationClient(asyncio.Protocol):
             return False
         exchange = self._exchange
         if exchange is None:
-            return True
+            return not self._is_writing_paused
         return not exchange.is_request_done and (exchange.takes_request or self._reader.framing.is_empty)
 
-    def _pass_on(self, exchange: Exchange, event: bytes | End) -> None:
+    @staticmethod
+    def _pass_on(exchange: Exchange, event: bytes | End) -> None:
         if isinstance(event, bytes):
             exchange.take_request_body(event)
         else:
             exchange.take_request_end(event.trailers)
-            self._progress = exchange.progress
-            self.deadline = self._loop.time() + self._proxy.limits.response_head_seconds
 
     def _wait_for_more(self, signal: Signal) -> None:
         if self._exchange is not None:
             self._exchange.flush_request()
         elif signal is Signal.CLOSED:
             self.transport.close()
-        elif self._reader.buffered and self.deadline == float("inf"):
-            self.deadline = self._loop.time() + self._proxy.limits.head_seconds
+        elif self._reader.buffered and not self._is_head_awaited:
+            self._await_head()
+
+    def _await_head(self) -> None:
+        # The whole head has to come in this time: a byte now and then does not stretch it.
+        self._is_head_awaited = True
+        self.expect_within(self._proxy.limits.head_seconds)
 
     def _begin(self, request: RequestHead) -> None:
         """Decide where a request goes, and send it on its way."""
+        self._is_head_awaited = False
         record = Record(self._proxy, self._client, "origination")
         record.method = request.method.decode("ascii")
-        self.deadline = self._loop.time() + self._proxy.limits.idle_seconds
         self._exchange = exchange = Exchange(self._proxy, self, record, request, self._reader.framing)
         try:
             if self._proxy.is_draining:
@@ -162,13 +169,11 @@ class OriginationClient(asyncio.Protocol):
             target = request_target(request)
             # 2. and 3.
             authority, rule = self._destination(target, record)
-            scheme = b"http" if rule is None else b"https"
-            host = host_field(str(authority).encode("ascii"), scheme)
+            host = host_field(str(authority).encode("ascii"), b"http" if rule is None else b"https")
+            # 4.
+            exchange.begin(authority, rule, target.path, host)
         except Refused as refusal:
             exchange.refuse(refusal)
-            return
-        # 4.
-        exchange.begin(authority, rule, target.path, host)
 
     def _destination(self, target: RequestTarget, record: Record) -> tuple[Authority, HostRule | None]:
         if target.form is TargetForm.AUTHORITY:
@@ -191,20 +196,23 @@ class OriginationClient(asyncio.Protocol):
 
     # --- what the exchange says ---------------------------------------------------------------------------------------
 
+    def expect_within(self, seconds: float) -> None:
+        """Set the deadline anew."""
+        self.deadline = self._loop.time() + seconds
+
     def exchange_needs_request(self) -> None:
-        """Take up the request body again."""
+        """Take up the request body, or the next request, again."""
         self._advance()
-        if self._is_reading_paused and not self.transport.is_closing():
-            self._is_reading_paused = False
+        if not self._reader.buffered or self._may_take_event():
             self.transport.resume_reading()
 
     def exchange_done(self, *, keep_alive: bool) -> None:
-        """Go on to the next request, or close."""
+        """5. Go on to the next request, or close."""
         self._exchange = None
         if not keep_alive or self._proxy.is_draining:
             self._close_lingering()
             return
-        self.deadline = self._loop.time() + self._proxy.limits.keep_alive_seconds
+        self.expect_within(self._proxy.limits.keep_alive_seconds)
         self.exchange_needs_request()
 
     def exchange_refused(self, refusal: Refused, *, is_response_begun: bool, must_cut: bool) -> None:
@@ -212,55 +220,42 @@ class OriginationClient(asyncio.Protocol):
         exchange, self._exchange = self._exchange, None
         if exchange is None:
             return
-        record = exchange.record
-        record.finish(refusal)
-        if is_response_begun:
-            if must_cut:
-                self.transport.abort()
-            else:
-                self.transport.close()
+        if not is_response_begun and not isinstance(refusal, ClientClosed):
+            request = exchange.request
+            self._answer(refusal_bytes(refusal, exchange.record, minor=request.minor, head_only=request.method == b"HEAD"))
             return
-        self._answer(refusal, record, exchange.request.minor, head_only=exchange.request.method == b"HEAD")
+        if must_cut:
+            self.transport.cut()
+        else:
+            self.transport.close()
+        self.expect_within(self._proxy.limits.half_closed_seconds)
 
     def exchange_switched(self, upstream: HttpUpstream) -> None:
         """Join the two sides after 101 (Switching Protocols): from here on it is bytes."""
         exchange, self._exchange = self._exchange, None
         if exchange is None:
             return
+        self._has_ended = True
         self._proxy.deadlines.discard(self)
-        relay = Relay(self._proxy.limits, self._proxy.deadlines)
-        rest_up, rest_down = self._reader.take_rest(), upstream.reader.take_rest()
-        for end, transport in ((relay.client, self.transport), (relay.upstream, upstream.transport)):
-            end.connection_made(transport)
-            transport.set_protocol(end)
-        relay.client.write_first(rest_up)
-        relay.upstream.write_first(rest_down)
-        self.transport.resume_reading()
-        upstream.transport.resume_reading()
-        tunnel = Tunnel(relay, upstream.authority, upstream.upstream, self._proxy.eviction_grace_seconds)
-        self._slot.carrying = tunnel
-
-        def ended(_done: asyncio.Future[BaseException | None]) -> None:
-            exchange.record.bytes_up += relay.bytes_up
-            exchange.record.bytes_down += relay.bytes_down
-            exchange.record.finish(tunnel.refusal)
-            self._slot.release()
-
-        relay.done.add_done_callback(ended)
+        switched = Switched(self._proxy, self._slot, exchange.record, upstream)
+        switched.join(self.transport, self._reader.take_rest())
 
     # --- the end ------------------------------------------------------------------------------------------------------
 
-    def _refuse_head(self, refusal: Refused) -> None:
+    def _refuse_bytes(self, refusal: Refused) -> None:
         """Answer bytes that are no request, or the broken rest of one."""
         if self._exchange is not None:
             self._exchange.refuse(refusal)
             return
         record = Record(self._proxy, self._client, "none")
         record.finish(refusal)
-        self._answer(refusal, record, minor=1, head_only=False)
+        if isinstance(refusal, ClientClosed):
+            self.transport.close()
+        else:
+            self._answer(refusal_bytes(refusal, record))
 
-    def _answer(self, refusal: Refused, record: Record, minor: int, *, head_only: bool) -> None:
-        self.transport.write(refusal_bytes(refusal, record, minor=minor, head_only=head_only))
+    def _answer(self, answer: bytes) -> None:
+        self.transport.write(answer)
         self._close_lingering()
 
     def _close_lingering(self) -> None:
@@ -268,17 +263,24 @@ class OriginationClient(asyncio.Protocol):
         self._proxy.deadlines.discard(self)
         LingeringClose(self._slot.release).take_over(self.transport)
 
+    def _give_up(self, reason: Refused) -> None:
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            exchange.give_up(reason)
+
     def expire(self) -> None:
         """End what took too long."""
         self.deadline = float("inf")
-        if self._exchange is not None:
-            if self._exchange.progress == self._progress:
-                self._exchange.expire()
-                return
-            self._progress = self._exchange.progress
-            self.deadline = self._loop.time() + self._proxy.limits.idle_seconds
-        elif self._reader.buffered:
-            self._refuse_head(HeadTimeout(f"no whole request head within {self._proxy.limits.head_seconds:g} s"))
+        if self.transport.is_closing():
+            self.transport.abort()
+        elif self._exchange is not None:
+            self._exchange.expire()
+        elif self._reader.buffered and not self._is_writing_paused:
+            self._refuse_bytes(HeadTimeout(f"no whole request head within {self._proxy.limits.head_seconds:g} s"))
+        elif self.transport.get_write_buffer_size():
+            # The last response is out as far as the exchange knows; its reader gets as long as it had within the exchange.
+            self.transport.close()
+            self.expect_within(self._proxy.limits.idle_seconds)
         else:
             self.transport.close()
 
@@ -286,14 +288,12 @@ class OriginationClient(asyncio.Protocol):
 
     def drain(self) -> None:
         """Close if idle; the response in flight is the last."""
-        if self._exchange is None:
+        if self._exchange is None and not self._has_ended:
             self.transport.close()
 
     def abort(self) -> None:
         """Cut both sides."""
-        if self._exchange is not None:
-            self._exchange.client_lost()
-            self._exchange = None
+        self._give_up(Draining("the proxy ended before the response was complete"))
         self.transport.abort()
 
     def review(self, table: PolicyTable, now: datetime) -> None:

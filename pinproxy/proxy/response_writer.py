@@ -1,0 +1,86 @@
+"""A response on its way to a client: re-framed where the client's version asks for it, what one read brought in one write."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from pinproxy.http1.fields import downstream_framing, encode_chunk, encode_last_chunk, forward_response_head
+from pinproxy.http1.framing import NO_BODY, BodyKind, Framing
+from pinproxy.http1.head import Fields, ResponseHead
+from pinproxy.net.transport import SocketTransport
+
+# What we say of ourselves; an origin that says it, too, would be taken for us.
+_OUR_FIELDS = (b"x-pinproxy-id", b"x-pinproxy-error")
+
+
+class ResponseWriter:
+    """Writes the interim heads and the final response of one request.
+
+    Attributes:
+        status: Of the final response; None: its head has not come yet.
+        keep_alive: Whether the client was told that its connection lives on.
+    """
+
+    __slots__ = ("_framing", "_id", "_is_chunked", "_minor", "_pieces", "_transport", "keep_alive", "status")
+
+    def __init__(self, transport: SocketTransport, minor: int, connection_id: str) -> None:
+        """Begin before the first head.
+
+        Args:
+            transport: The client's.
+            minor: The client's HTTP version, 0 or 1.
+            connection_id: What X-Pinproxy-Id will say.
+        """
+        self.status: int | None = None
+        self.keep_alive = False
+        self._transport = transport
+        self._minor = minor
+        self._id = connection_id
+        self._framing = NO_BODY
+        self._is_chunked = False
+        self._pieces: list[bytes] = []
+
+    @property
+    def ends_with_connection(self) -> bool:
+        """Whether only a reset can tell the client that the body was cut."""
+        return self._framing.kind is BodyKind.UNTIL_CLOSE
+
+    def interim(self, head: ResponseHead) -> None:
+        """Take a 1xx head."""
+        self._pieces.append(forward_response_head(head, NO_BODY, client_minor=self._minor, keep_alive=True))
+
+    def head(self, head: ResponseHead, framing: Framing, *, keep_alive: bool) -> None:
+        """Take the final head.
+
+        Args:
+            head: As the origin sent it.
+            framing: Of the body as it comes from the origin.
+            keep_alive: Whether the connection may live on, as far as the caller is concerned.
+        """
+        if any(map(head.get_all, _OUR_FIELDS)):
+            kept = tuple(line for line in head.fields if line[0].lower() not in _OUR_FIELDS)
+            head = dataclasses.replace(head, fields=kept)
+        self.status = head.status
+        self._framing = framing = downstream_framing(framing, self._minor)
+        self._is_chunked = framing.kind is BodyKind.CHUNKED
+        self.keep_alive = keep_alive and not self.ends_with_connection
+        ours = ((b"X-Pinproxy-Id", self._id.encode("ascii")),)
+        self._pieces.append(
+            forward_response_head(head, framing, client_minor=self._minor, keep_alive=self.keep_alive, extra=ours)
+        )
+
+    def body(self, data: bytes) -> None:
+        """Take a piece of the body."""
+        self._pieces.append(encode_chunk(data) if self._is_chunked else data)
+
+    def end(self, trailers: Fields) -> None:
+        """Take the end of the body."""
+        if self._is_chunked:
+            self._pieces.append(encode_last_chunk(trailers))
+
+    def flush(self) -> None:
+        """Write what has gathered."""
+        if self._pieces:
+            data = b"".join(self._pieces)
+            self._pieces.clear()
+            self._transport.write(data)
