@@ -28,6 +28,7 @@ from pinproxy.report.log import configure_logging
 from pinproxy.report.metrics import Metrics
 from pinproxy.report.reporter import Reporter
 from pinproxy.report.status_book import StatusBook
+from pinproxy.settings.checks import startup_warnings
 from pinproxy.settings.load import load_settings
 from pinproxy.settings.model import Settings
 from pinproxy.settings.policy import build_policy_table
@@ -117,6 +118,7 @@ class App:
             reporter=self._reporter,
             clock=clock,
             eviction_grace_seconds=settings.eviction_grace,
+            preflight_ttl_seconds=settings.preflight_ttl,
             resolver=resolver,
         )
         self._reporter.reload_succeeded(table, clock())
@@ -137,6 +139,7 @@ class App:
         with self._signals_handled():
             self.server.start()
             self.addresses = self.server.addresses
+            self._warn_of_settings()
             try:
                 async with self._admin_running():
                     self._log.logger.info(
@@ -172,6 +175,7 @@ class App:
             self.server.swap(table)
             self._warn_of_restart(settings)
             self._settings = settings
+            self._warn_of_settings()
             self._reporter.reload_succeeded(table, self._clock())
 
     # --- parts ------------------------------------------------------------------------------------------------------
@@ -239,6 +243,11 @@ class App:
 
     def _poll_seconds(self) -> float:
         return self._settings.reload.poll
+
+    def _warn_of_settings(self) -> None:
+        """Say what is allowed and seldom meant."""
+        for warning in startup_warnings(self._settings):
+            self._log.logger.warning("settings_warning", warning=warning)
 
     def _warn_of_restart(self, settings: Settings) -> None:
         """Name the keys that were changed and that only a restart puts in force."""

@@ -34,6 +34,7 @@ def check(settings: Settings, pin_set_names: Collection[str], host_numbers: Sequ
     yield from _listening(settings)
     yield from _local_ca(settings)
     yield from _pins_of_hosts(settings, pin_set_names, host_numbers)
+    yield from _tunnels(settings, host_numbers)
     yield from _collisions(settings, host_numbers)
 
 
@@ -72,6 +73,21 @@ def _pins_of_hosts(settings: Settings, pin_set_names: Collection[str], host_numb
         if host.pins is None and options.pin_set is None and options.mode != "disabled":
             text = f"{host.host} has no pins; expected pin_set or pins, or `mode: disabled` to verify the chain alone"
             yield Finding(("hosts", number), text)
+
+
+def _tunnels(settings: Settings, host_numbers: Sequence[int]) -> Iterator[Finding]:
+    for number, host in zip(host_numbers, settings.hosts, strict=True):
+        options = settings.options_of(host)
+        if options.connect == "tunnel" and options.tls13 is None:
+            text = (
+                "a tunnel sees no certificate of TLS 1.3, so what to do about it has no default; say `tls13: refuse`, or "
+                "`tls13: preflight` to accept a verdict that is advisory, from a handshake an attacker may tell from the client's"
+            )
+            yield Finding(("hosts", number, *(("connect",) if "connect" in host.model_fields_set else ())), text)
+        # What the defaults say of tunnels is for the hosts that are tunnels.
+        if options.connect == "intercept" and host.tls13 is not None:
+            text = "stands here without `connect: tunnel`; interception sees every certificate: remove it, or choose the tunnel"
+            yield Finding(("hosts", number, "tls13"), text)
 
 
 def _unknown_pin_set(name: str, known: Collection[str]) -> str:
@@ -114,5 +130,10 @@ def startup_warnings(settings: Settings) -> tuple[str, ...]:
         f"hosts[{index}].pins: a single pin, without a backup (allow_single_pin)"
         for index, host in enumerate(settings.hosts)
         if host.pins and len({pin.source.identity for pin in host.pins}) == 1
+    )
+    found.extend(
+        f"hosts[{index}].tls13: a verdict on TLS 1.3 in tunnels to {host.host} is advisory (preflight)"
+        for index, host in enumerate(settings.hosts)
+        if settings.options_of(host).connect == "tunnel" and settings.options_of(host).tls13 == "preflight"
     )
     return tuple(found)

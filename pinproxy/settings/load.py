@@ -139,7 +139,12 @@ def _salvaged(values: dict[str, Any], directory: Path, written: _Written) -> tup
 def _without(host: dict[str, Any], number: int, failed: set[Place]) -> dict[str, Any]:
     """Leave the keys of a host out that failed; without them it must not seem to lack pins, so it asks for none."""
     good = {key: value for key, value in host.items() if ("hosts", number, key) not in failed}
-    return good if len(good) == len(host) else good | {"mode": "disabled"}
+    if len(good) == len(host):
+        return good
+    if host.keys() - good.keys() & {"connect", "tls13"}:
+        # Each alone would seem to lack the other.
+        good = {key: value for key, value in good.items() if key != "tls13"} | {"connect": "intercept"}
+    return good | {"mode": "disabled"}
 
 
 def _with(values: dict[str, Any], place: Place, value: object) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 from pinproxy.authority import Authority
 from pinproxy.limits import Limits
 from pinproxy.pins.pin_set import PinSet
-from pinproxy.policy.rule import ChainProfile, Mode
+from pinproxy.policy.rule import ChainProfile, Connect, Mode, Tls13
 from pinproxy.policy.table import Unlisted
 from pinproxy.settings.key_files import Roots
 from pinproxy.settings.limits_model import LimitsValue
@@ -86,9 +86,15 @@ class HostOptions(Section):
         description="enforce denies a pin mismatch; report-only lets it pass and reports it; disabled compares no pins. "
         "Chain, host name and dates are verified in all three.",
     )
-    connect: Literal["intercept"] = Field(
+    connect: Connect = Field(
         "intercept",
-        description="How CONNECT is carried. intercept: the client's TLS ends here, with a certificate of the local CA.",
+        description="How CONNECT is carried. intercept: the client's TLS ends here, with a certificate of the local CA. "
+        "tunnel: it passes through, and is verified as far as it can be seen; needs `tls13`.",
+    )
+    tls13: Tls13 | None = Field(
+        None,
+        description="With `connect: tunnel`, what happens to TLS 1.3, whose certificates a tunnel cannot see. refuse it, or "
+        "preflight: rest on a handshake of our own beforehand, which an attacker may tell from the client's.",
     )
     min_tls: TlsVersion = Field("1.2", description="Lowest TLS version spoken upstream.")
     trust: Trust = Field(
@@ -203,6 +209,9 @@ class Settings(Section):
     )
     unlisted: Unlisted = Field("deny", description="Hosts without an entry in `hosts`: deny or allow.")
     eviction_grace: DurationOrZero = Field(0.0, description="How long a tunnel that a changed pin set would deny may go on.")
+    preflight_ttl: DurationOrZero = Field(
+        60.0, description="How long the handshake made before a tunnel serves further tunnels to the same host and address."
+    )
     defaults: HostOptions = Field(HostOptions(), description="What holds for every host whose entry does not say otherwise.")
     local_ca: LocalCaSection = Field(LocalCaSection(), description="The CA that interception uses.")
     pin_sets: dict[_PinSetName, PinSetSection] = Field({}, description="Pins by name, for one host or several.")

@@ -39,6 +39,7 @@ def _rule(
         trust=options.trust.ca_file or system_roots(),
         ports=frozenset(options.ports),
         connect=options.connect,
+        tls13=options.tls13 if options.connect == "tunnel" else None,
         min_tls=options.min_tls,
         chain_profile=options.chain_profile,
         dial=DialOverride(options.upstream.address, options.upstream.port) if options.upstream else None,

@@ -60,6 +60,18 @@ def test_what_a_host_says_beats_the_defaults_key_by_key(tmp_path: Path) -> None:
     assert [found.pin_set.name for found in (first, second) if found.pin_set] == ["payments", "others"]
 
 
+def test_what_to_do_about_tls_1_3_is_said_of_tunnels_alone(tmp_path: Path) -> None:
+    """The defaults may say it for all of them; a host that is intercepted is not concerned."""
+    text = (
+        "defaults: {connect: tunnel, tls13: refuse}\nhosts:\n"
+        "  - {host: a.example, mode: disabled}\n"
+        "  - {host: b.example, mode: disabled, tls13: preflight}\n"
+        "  - {host: c.example, mode: disabled, connect: intercept}\n"
+    )
+    said = [(found.connect, found.tls13) for found in table(tmp_path, text).rules]
+    assert said == [("tunnel", "refuse"), ("tunnel", "preflight"), ("intercept", None)]
+
+
 def test_pins_written_at_a_host_make_a_set_named_after_it(tmp_path: Path) -> None:
     """They beat a pin set of the defaults, and failure texts say where they stand."""
     text = SETS + f"defaults: {{pin_set: payments}}\nhosts: [{{host: '*.example.com', pins: [{ONE}, {TWO}]}}]\n"
