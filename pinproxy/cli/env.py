@@ -1,0 +1,49 @@
+"""`env`: the variables that lead an application through the proxy, in the spelling of whoever starts it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from pinproxy.cli.client_environment import FORMATS, client_environment, reachable
+from pinproxy.cli.options import config_option
+from pinproxy.settings.load import load_settings
+from pinproxy.settings.model import Settings
+
+_LOOPBACK = ("localhost", "127.0.0.1")
+_CLUSTER = ("svc", "cluster.local")
+
+
+@click.command()
+@config_option(required=False)
+@click.option("--format", "form", type=click.Choice(list(FORMATS)), default="sh", show_default=True, help="Who will read it.")
+def env(config: Path | None, form: str) -> None:
+    """Print the variables that lead an application through the proxy.
+
+    They name the first `listen` address and the files that `local_ca.publish` is set to; without a configuration, the
+    defaults of both. `java` prints options for its command line, since Java reads no such variables.
+
+    \b
+      eval "$(pinproxy env -c pinproxy.yaml)"
+      docker run --env-file <(pinproxy env --format docker) …
+      java $(pinproxy env --format java) -jar app.jar
+    """  # noqa: D301 - \b is click's mark for lines that stay as they are
+    settings = load_settings(config, os.environ, {})
+    proxy = reachable(settings.listen[0])
+    if not proxy.port:
+        raise click.UsageError(
+            f"`listen` is {settings.listen[0]}, a port that the system chooses at start; say one, or use `exec`"
+        )
+    if settings.local_ca.publish is None:
+        click.echo("pinproxy: local_ca.publish is null, so no CA file is named; https:// needs one", err=True)
+    direct = _LOOPBACK + (_CLUSTER if form == "k8s" else ())
+    variables = client_environment(proxy, unproxied(settings, direct), settings.local_ca.publish)
+    click.echo(FORMATS[form](variables), nl=False)
+
+
+def unproxied(settings: Settings, candidates: tuple[str, ...] = _LOOPBACK) -> tuple[str, ...]:
+    """Leave out of the hosts that go direct those that the configuration lists: their pins would never be asked."""
+    bases = [host.host.base for host in settings.hosts]
+    return tuple(name for name in candidates if not any(base == name or base.endswith(f".{name}") for base in bases))
