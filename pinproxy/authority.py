@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import idna
 
@@ -31,9 +31,8 @@ _MAX_NAME_LENGTH = 253  # RFC 1035 §2.3.4: 255 octets on the wire
 _MAX_PORT = 65535
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Authority:
-    """Host and port in canonical form.
+class Authority(NamedTuple):
+    """Host and port in canonical form; a tuple, for it is a dictionary key several times in each request.
 
     Attributes:
         host: A-label name in lower case without trailing dot, or an IP address in its canonical text form, unbracketed.

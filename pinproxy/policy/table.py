@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pinproxy.authority import Authority, is_ip_address
-from pinproxy.policy.pattern import HostPattern
+from pinproxy.policy.pattern import HostPattern, Kind
 from pinproxy.policy.rule import HostRule
 
 Unlisted = Literal["deny", "allow"]
@@ -33,9 +33,10 @@ class PolicyTable:
         """
         self.rules = rules
         self.unlisted = unlisted
-        self._by_pattern: dict[HostPattern, tuple[HostRule, ...]] = {}
+        self._by_pattern: dict[tuple[Kind, str], tuple[HostRule, ...]] = {}
         for rule in rules:
-            self._by_pattern[rule.pattern] = (*self._by_pattern.get(rule.pattern, ()), rule)
+            key = (rule.pattern.kind, rule.pattern.base)
+            self._by_pattern[key] = (*self._by_pattern.get(key, ()), rule)
 
     def lookup(self, authority: Authority) -> HostRule | None:
         """Find the rule of an authority: exact beats `*.` beats `**.`, and the longest wins; None: the host is not listed.
@@ -58,17 +59,17 @@ class PolicyTable:
         return any(pattern in self._by_pattern for pattern in _candidates(host))
 
 
-def _candidates(host: str) -> Iterator[HostPattern]:
+def _candidates(host: str) -> Iterator[tuple[Kind, str]]:
     """Yield the patterns that cover a host, most specific first."""
-    yield HostPattern("exact", host)
+    yield ("exact", host)
     if is_ip_address(host):
         return
     parent = host.partition(".")[2]
     if parent:
-        yield HostPattern("one_label", parent)
+        yield ("one_label", parent)
     base = host
     while base:
-        yield HostPattern("any_depth", base)
+        yield ("any_depth", base)
         base = base.partition(".")[2]
 
 
