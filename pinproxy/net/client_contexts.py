@@ -9,19 +9,25 @@ from __future__ import annotations
 import ssl
 from functools import lru_cache
 
-from pinproxy.policy.rule import MinTls, TrustAnchors
+from pinproxy.net.own_chain import load_own_chain
+from pinproxy.policy.rule import ClientCertificate, MinTls, TrustAnchors
 
 _MINIMUM_VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 
 
 @lru_cache(maxsize=64)
-def client_context(trust: TrustAnchors, min_tls: MinTls, alpn: tuple[str, ...]) -> ssl.SSLContext:
+def client_context(
+    trust: TrustAnchors, min_tls: MinTls, alpn: tuple[str, ...], client_cert: ClientCertificate | None = None
+) -> ssl.SSLContext:
     """Return the context for these settings.
 
     Args:
         trust: Roots a chain must end in.
         min_tls: Lowest version offered.
         alpn: Application protocols offered, in order of preference; empty: no ALPN extension.
+        client_cert: Shown to a server that asks for one; None: none is. OpenSSL shows it once it has validated the server's
+            chain and name, inside the handshake and therefore before the pins are compared: an impostor with a valid
+            certificate learns who we are, and a signature it can use for nothing else.
     """
     # CERT_REQUIRED and check_hostname are this protocol's defaults; no line of this project turns either off.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -35,6 +41,8 @@ def client_context(trust: TrustAnchors, min_tls: MinTls, alpn: tuple[str, ...]) 
     context.load_verify_locations(cadata=b"".join(trust.roots))
     if alpn:
         context.set_alpn_protocols(list(alpn))
+    if client_cert is not None:
+        load_own_chain(context, client_cert.chain_and_key)
     return context
 
 

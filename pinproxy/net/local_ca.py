@@ -9,10 +9,7 @@ Rules of this file:
 
 from __future__ import annotations
 
-import os
 import ssl
-import sys
-import tempfile
 from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -24,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, load_pem_priv
 
 from pinproxy.errors import InternalError
 from pinproxy.net import ca_files, minting, published
+from pinproxy.net.own_chain import load_own_chain
 
 _STORED_LIFETIME = timedelta(days=3650)
 # A throw-away CA cannot be renewed: its clients read the published root once, at their start. A sidecar that runs for a year
@@ -150,7 +148,7 @@ class LocalCa:
         if alpn is not None:
             context.set_alpn_protocols([alpn])
         # > RFC 8446 §4.4.2: a certificate that specifies a trust anchor MAY be omitted from the chain.
-        _load_chain(context, leaf.public_bytes(Encoding.PEM) + self._leaf_key_pem)
+        load_own_chain(context, leaf.public_bytes(Encoding.PEM) + self._leaf_key_pem)
         ends = leaf.not_valid_after_utc
         is_last = ends == self._certificate.not_valid_after_utc
         return _Minted(context, leaf.not_valid_before_utc, ends if is_last else ends - _RENEWED_BEFORE_END)
@@ -160,24 +158,6 @@ class LocalCa:
             end = self._certificate.not_valid_after_utc.date()
             raise InternalError(f"the local CA ended on {end}; restart pinproxy, and the clients that trust it")
         return minting.new_leaf(host, self._leaf_key.public_key(), self._certificate, self._key, now)
-
-
-def _load_chain(context: ssl.SSLContext, pem: bytes) -> None:
-    """Give a context its certificate and key, which Python takes from a file only: one in memory where there is such a thing."""
-    if sys.platform == "linux":
-        descriptor = os.memfd_create("pinproxy-leaf")
-        with os.fdopen(descriptor, "wb", buffering=0) as memory:
-            memory.write(pem)
-            try:
-                context.load_cert_chain(f"/proc/self/fd/{descriptor}")
-            except (FileNotFoundError, PermissionError):  # no /proc, or a process that may not look into its own
-                pass
-            else:
-                return
-    with tempfile.NamedTemporaryFile(prefix="pinproxy-") as file:  # mode 0600, removed at once
-        file.write(pem)
-        file.flush()
-        context.load_cert_chain(file.name)
 
 
 def _parse_key(file: Path, pem: bytes) -> minting.CaKey:

@@ -107,7 +107,7 @@ class UpstreamOpener:
             Refused: Whatever stands in the way, with its reason code. Nothing but the handshake was sent.
         """
         destination = await self.find(authority, rule, dial)
-        context = client_context(rule.trust, rule.min_tls, alpn)
+        context = client_context(rule.trust, rule.min_tls, alpn, rule.client_cert)
         return await self.open_at(destination, rule, context, alpn, observer)
 
     async def find(self, authority: Authority, rule: HostRule, dial: DialOverride | None = None) -> Destination:

@@ -50,6 +50,19 @@ class DialOverride:
 
 
 @dataclass(frozen=True, slots=True)
+class ClientCertificate:
+    """What we show to a server that asks who we are.
+
+    Attributes:
+        name: Path of the certificate file, for messages.
+        chain_and_key: PEM: certificates, leaf first, and the key; never shown.
+    """
+
+    name: str
+    chain_and_key: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class HostRule:
     """The policy of the hosts that meet a pattern.
 
@@ -65,6 +78,7 @@ class HostRule:
         trust: Roots a chain must end in.
         chain_profile: `strict`: OpenSSL and `cryptography` must both accept the chain; `compatible`: OpenSSL's rules alone.
         dial: Where to connect instead; None: to the host.
+        client_cert: Shown to servers that ask for one; None: none. A tunnel's client brings its own.
     """
 
     pattern: HostPattern
@@ -77,6 +91,7 @@ class HostRule:
     min_tls: MinTls = "1.2"
     chain_profile: ChainProfile = "strict"
     dial: DialOverride | None = None
+    client_cert: ClientCertificate | None = None
 
     def __post_init__(self) -> None:
         """Refuse the silent unpinned rule by construction."""
@@ -92,5 +107,8 @@ class HostRule:
 
     def verifies_like(self, other: HostRule) -> bool:
         """Tell whether the two differ in nothing that bears on the chain: only the pins and what follows from them may differ."""
-        mine, theirs = ((rule.trust, rule.chain_profile, rule.min_tls, rule.dial, rule.connect, rule.tls13) for rule in (self, other))
-        return mine == theirs
+
+        def demands(rule: HostRule) -> tuple[object, ...]:
+            return rule.trust, rule.chain_profile, rule.min_tls, rule.dial, rule.connect, rule.tls13, rule.client_cert
+
+        return demands(self) == demands(other)

@@ -21,6 +21,7 @@ from pinproxy.policy.rule import ChainProfile, Connect, Mode, Tls13
 from pinproxy.policy.table import Unlisted
 from pinproxy.settings.key_files import Roots
 from pinproxy.settings.limits_model import LimitsValue
+from pinproxy.settings.own_certificate import OwnCertificateSection
 from pinproxy.settings.pin_model import (
     ForbiddenEntry,
     ForbiddenSection,
@@ -107,6 +108,9 @@ class HostOptions(Section):
         "strict",
         description="strict: OpenSSL and the cryptography package must both accept the chain, since each alone accepts "
         "known-bad ones; compatible: OpenSSL alone, for older private CAs.",
+    )
+    client_cert: OwnCertificateSection | None = Field(
+        None, description="Shown to a server that asks who we are; null: none. In a tunnel the client shows its own."
     )
     upstream: UpstreamSection | None = Field(None, description="Where to connect instead; null: to the host itself.")
 

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from functools import cache
 
 from pinproxy.pins.pin_set import PinSet
-from pinproxy.policy.rule import DialOverride, HostRule, TrustAnchors
+from pinproxy.policy.rule import ClientCertificate, DialOverride, HostRule, TrustAnchors
 from pinproxy.policy.table import PolicyTable
 from pinproxy.settings.model import HostOptions, HostSection, Settings
+from pinproxy.settings.own_certificate import OwnCertificateSection
 
 
 def build_policy_table(settings: Settings, system_roots: Callable[[], TrustAnchors]) -> PolicyTable:
@@ -43,4 +44,9 @@ def _rule(
         min_tls=options.min_tls,
         chain_profile=options.chain_profile,
         dial=DialOverride(options.upstream.address, options.upstream.port) if options.upstream else None,
+        client_cert=_client_certificate(options.client_cert) if options.client_cert else None,
     )
+
+
+def _client_certificate(section: OwnCertificateSection) -> ClientCertificate:
+    return ClientCertificate(str(section.cert_file.path), section.chain_and_key)

@@ -90,18 +90,24 @@ def make_leaf(
     not_before: datetime = NOW - timedelta(days=1),
     not_after: datetime = NOW + timedelta(days=90),
     key: Key | None = None,
+    purpose: x509.ObjectIdentifier = ExtendedKeyUsageOID.SERVER_AUTH,
 ) -> Issued:
-    """Make a server certificate for names and addresses; with `key`, a renewal that keeps its key."""
+    """Make a server certificate for names and addresses; with `key`, a renewal that keeps its key; or one for a `purpose`."""
     key = key or ec.generate_private_key(ec.SECP256R1())
     builder = _builder(subject_name(hosts[0]), issuer.certificate.subject, key, not_before, not_after)
     builder = (
         builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(x509.SubjectAlternativeName([general_name(host) for host in hosts]), critical=False)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
         .add_extension(_authority_key(issuer), critical=False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
     )
     return Issued(builder.sign(issuer.key, hashes.SHA256()), key, issuer)
+
+
+def make_client(issuer: Issued, name: str = "client.example.test", key: Key | None = None) -> Issued:
+    """Make a client certificate."""
+    return make_leaf(issuer, name, key=key, purpose=ExtendedKeyUsageOID.CLIENT_AUTH)
 
 
 def server_context(leaf: Issued, *appended: Issued, alpn: tuple[str, ...] = (), allows_weak_keys: bool = False) -> ssl.SSLContext:
