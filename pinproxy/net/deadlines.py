@@ -55,5 +55,10 @@ class Deadlines:
         loop = asyncio.get_running_loop()
         now = loop.time()
         for item in [item for item in self._watched if item.deadline <= now]:
-            item.expire()
+            try:
+                if item in self._watched:
+                    item.expire()
+            except Exception as error:  # noqa: BLE001 - the boundary of each expiry: one that fails must not keep the others alive
+                self._watched.discard(item)
+                loop.call_exception_handler({"message": "a deadline failed", "exception": error})
         self._timer = loop.call_later(TICK_SECONDS, self._sweep) if self._watched else None

@@ -17,7 +17,7 @@ from datetime import datetime
 from typing import Protocol
 
 from pinproxy.authority import Authority
-from pinproxy.errors import InternalError
+from pinproxy.errors import DialRefused, InternalError
 from pinproxy.limits import Limits
 from pinproxy.net.client_contexts import client_context
 from pinproxy.net.dial import Destination, Dialler
@@ -126,7 +126,7 @@ class UpstreamOpener:
         # 1.
         authority = destination.authority
         sock = await self._dialler.connect(destination)
-        peer = sock.getpeername()
+        peer = _peer_of(sock, authority)
         address = format_address(peer)
         observer.dialled(address)
         # 2.
@@ -143,7 +143,7 @@ class UpstreamOpener:
                 verified=verified,
                 alpn=tls.selected_alpn_protocol(),
                 alpn_offered=alpn,
-                destination=destination.at(str(peer[0])),
+                destination=destination.at(peer[0]),
                 address=address,
                 handshake_seconds=time.perf_counter() - began,
             )
@@ -158,13 +158,23 @@ class UpstreamOpener:
     async def connect_for_tunnel(self, destination: Destination, observer: UpstreamObserver) -> socket.socket:
         """Connect without TLS of our own, for a client that brings its own; the tunnel verifies what it can see of it."""
         sock = await self._dialler.connect(destination)
-        observer.dialled(format_address(sock.getpeername()))
+        observer.dialled(format_address(_peer_of(sock, destination.authority)))
         return sock
 
     async def open_plain(self, authority: Authority, observer: UpstreamObserver) -> socket.socket:
         """Connect without TLS to a host that no rule lists, under `unlisted: allow`."""
         destination = await self._dialler.find(authority, None, is_listed=False)
         return await self.connect_for_tunnel(destination, observer)
+
+
+def _peer_of(sock: socket.socket, authority: Authority) -> tuple[str, int]:
+    """Name the peer of a connected socket; one that has reset the connection at once leaves no name behind."""
+    try:
+        host, port = sock.getpeername()[:2]
+    except OSError as error:
+        sock.close()
+        raise DialRefused(f"{authority} reset the connection as soon as it was there") from error
+    return str(host), int(port)
 
 
 def act_on(judgement: Judgement) -> None:

@@ -46,10 +46,9 @@ class UpstreamPool(Generic[ConnectionT]):
         The rule is compared by identity: what was verified under replaced pins is never handed out (`retire` renews the
         identity of rules that a reload left as they were).
         """
-        idle = self._idle.get(authority)
-        while idle:
-            connection = idle.pop()
-            self._deadlines.discard(connection)
+        while idle := self._idle.get(authority):
+            connection = idle[-1]
+            self.remove(connection)
             if connection.rule is rule:
                 return connection
             connection.close()
@@ -57,13 +56,13 @@ class UpstreamPool(Generic[ConnectionT]):
 
     def put(self, connection: ConnectionT, current_rule: HostRule | None) -> None:
         """Keep a connection for later, or close it: too many, or its rule is no longer the one in force."""
-        idle = self._idle[connection.authority]
-        if connection.rule is not current_rule or len(idle) >= self._limits.pool_idle_connections:
+        waiting = len(self._idle.get(connection.authority, ()))
+        if connection.rule is not current_rule or waiting >= self._limits.pool_idle_connections:
             connection.close()
             return
         connection.deadline = asyncio.get_running_loop().time() + self._limits.pool_idle_seconds
         self._deadlines.add(connection)
-        idle.append(connection)
+        self._idle[connection.authority].append(connection)
 
     def remove(self, connection: ConnectionT) -> None:
         """Forget a connection that closed while it was idle; unknown ones are fine."""

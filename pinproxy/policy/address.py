@@ -6,6 +6,10 @@ import ipaddress
 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052 §2.1: the IPv4 address is the last 32 bits
 _IPV4_COMPATIBLE = ipaddress.IPv6Network("::/96")  # RFC 4291 §2.5.5.1, deprecated and still parsed
+# > RFC 4291 §2.4: Global Unicast: everything else. Stricter: of that, IANA has given out nothing beyond 2000::/3, and `ipaddress`
+# calls the site-local fec0::/10 (RFC 3879) global.
+_GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
+_DOCUMENTATION = ipaddress.IPv6Network("3fff::/20")  # RFC 9637, unknown to older Pythons
 _NAT64_LOCAL = ipaddress.IPv6Network("64:ff9b:1::/48")  # RFC 8215: local-use translation, never the public internet
 
 
@@ -24,6 +28,8 @@ def is_globally_routable(text: str) -> bool:
         inner = _embedded_ipv4(address)
         if inner is not None:
             return is_globally_routable(str(inner))
+        if address not in _GLOBAL_UNICAST or address in _DOCUMENTATION:
+            return False
     return address.is_global and not address.is_multicast and not address.is_reserved
 
 

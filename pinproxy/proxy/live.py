@@ -13,6 +13,7 @@ from pinproxy.net.upstream import Upstream
 from pinproxy.policy.rule import HostRule
 from pinproxy.policy.table import PolicyTable
 from pinproxy.policy.verdict import Decision, judge_pins
+from pinproxy.proxy.policy_in_force import PolicyInForce
 
 
 class Carrying(Protocol):
@@ -153,6 +154,7 @@ class Tunnel:
         self._upstream = upstream
         self._rule = upstream.rule if upstream is not None else None
         self._grace_seconds = eviction_grace_seconds
+        self._eviction: asyncio.TimerHandle | None = None
         self.refusal: Refused | None = None
 
     def drain(self) -> None:
@@ -163,19 +165,31 @@ class Tunnel:
         self._relay.abort()
 
     def review(self, table: PolicyTable, now: datetime) -> None:
-        """End, after the grace, if the new table would deny this connection."""
-        rule = table.lookup(self._authority)
-        if rule == self._rule and (rule is not None or table.unlisted == "allow"):
-            return
-        self.refusal = self._denial(rule, now)
-        if self.refusal is None:
-            self._rule = rule
-        elif self._grace_seconds:
-            asyncio.get_running_loop().call_later(self._grace_seconds, self._relay.abort)
+        """End, after the grace, if the new table would deny this connection; one that allows it in time calls the end off."""
+        try:
+            rule = PolicyInForce(table).rule_for(self._authority)
+            self.refusal = self._denial(rule, now)
+        except HostNotListed as refusal:
+            self.refusal = refusal
         else:
+            if self.refusal is None:
+                self._rule = rule
+        if self.refusal is None:
+            self._call_off()
+        elif not self._grace_seconds:
             self._relay.abort()
+        elif self._eviction is None:
+            self._eviction = asyncio.get_running_loop().call_later(self._grace_seconds, self._relay.abort)
+            self._relay.done.add_done_callback(self._call_off)
+
+    def _call_off(self, _done: object = None) -> None:
+        if self._eviction is not None:
+            self._eviction.cancel()
+            self._eviction = None
 
     def _denial(self, rule: HostRule | None, now: datetime) -> Refused | None:
+        if rule == self._rule:
+            return None
         if rule is None:
             return HostNotListed(f"{self._authority} is no longer listed")
         if self._upstream is None or self._rule is None or not rule.verifies_like(self._rule):

@@ -132,9 +132,11 @@ class Proxy:
         """Keep an idle connection for the next request, if it was verified under the rule now in force."""
         self.pool.put(connection, self.policy.table.lookup(connection.authority))
 
-    async def wait_idle(self) -> None:
-        """Wait until every task has ended, and every transport that was closed has said so."""
+    async def end_stories(self) -> None:
+        """Cancel every story, and wait until each has ended and every transport that was closed has said so."""
         while self._tasks:
+            for task in self._tasks:
+                task.cancel()
             await asyncio.wait(list(self._tasks))
         await self.live.wait_empty()
 

@@ -62,8 +62,9 @@ class Record:
         self._address = address
 
     def verified(self, upstream: Upstream) -> None:
-        """Note the handshake and its judgement (`UpstreamObserver`)."""
+        """Note the handshake and its judgement (`UpstreamObserver`), and under which rule: a reload may have changed it."""
         self._upstream = upstream
+        self.rule = upstream.rule
         self._was_reused = False
 
     def reused(self, upstream: Upstream | None, address: str) -> None:

@@ -142,8 +142,8 @@ class Server:
         self._stop_listening()
         self._proxy.is_draining = True
         self._proxy.live.abort()
+        await self._proxy.end_stories()
         self._proxy.pool.close()
-        await self._proxy.wait_idle()
         await self._proxy.preflights.stop()
         self._proxy.pipes.close()
         self._proxy.deadlines.close()

@@ -29,6 +29,7 @@ class Switched:
             record: Of the request that asked for the switch; told at the end of it all.
             upstream: The connection the 101 came on.
         """
+        self._proxy = proxy
         self._slot = slot
         self._record = record
         self._upstream = upstream
@@ -48,6 +49,8 @@ class Switched:
             end.connection_made(transport)
             transport.set_protocol(end)
         self._slot.carrying = self._tunnel
+        # A reload may have come in since the request was sent, when there was no tunnel to review yet.
+        self._tunnel.review(self._proxy.policy.table, self._proxy.clock())
         relay.done.add_done_callback(self._ended)
         # Before anything is written, so that a full buffer can pause them again.
         client.resume_reading()
