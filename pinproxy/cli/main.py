@@ -9,6 +9,7 @@ Rules of this file:
 from __future__ import annotations
 
 import difflib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -124,4 +125,8 @@ def invoke(arguments: Sequence[str]) -> int:
 
 def main() -> None:
     """Run the command line of this process, and end it."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal that cannot show a sign is shown its number, and not a traceback.
+            stream.reconfigure(errors="backslashreplace")
     sys.exit(invoke(sys.argv[1:]))
