@@ -19,11 +19,12 @@ from pinproxy.net.preflight import Preflights
 from pinproxy.net.upstream import UpstreamOpener
 from pinproxy.net.upstream_pool import UpstreamPool
 from pinproxy.policy.table import PolicyTable
-from pinproxy.proxy.connection import accept
+from pinproxy.proxy.connection import HTTP, serve_proxy_client
 from pinproxy.proxy.live import LiveConnections
 from pinproxy.proxy.policy_in_force import PolicyInForce
 from pinproxy.proxy.proxy import Proxy
 from pinproxy.proxy.verified_sessions import VerifiedSessions
+from pinproxy.proxy.visit import accept
 from pinproxy.report.reporter import Reporter
 
 
@@ -154,4 +155,4 @@ class Server:
             listener.close()
 
     def _accepted(self, client: socket.socket) -> None:
-        accept(client, self._proxy)
+        accept(client, self._proxy, HTTP, serve_proxy_client)
