@@ -135,9 +135,8 @@ class Exchange:
             self._open_soon()
 
     def _take_pooled(self, authority: Authority, rule: HostRule | None) -> HttpUpstream | None:
-        may_be_sent_again = self._may_be_sent_again()
         while (pooled := self._proxy.pool.take(authority, rule)) is not None:
-            if pooled.is_free and (may_be_sent_again or pooled.is_quiet()):
+            if pooled.is_free and pooled.is_quiet():
                 return pooled
             pooled.close()
         return None

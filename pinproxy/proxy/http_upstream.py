@@ -102,7 +102,8 @@ class HttpUpstream(asyncio.Protocol):
     def is_quiet(self) -> bool:
         """Ask the kernel whether the origin has said or ended anything that the event loop has not seen yet.
 
-        Worth a system call where a request cannot be sent a second time.
+        Worth a system call: what is there already cannot be the answer to a request that is yet to be sent, and a connection
+        that has ended already would cost a request that cannot be sent a second time.
         """
         try:
             socket.socket.recv(self.transport.get_extra_info("socket"), 1, socket.MSG_PEEK)

@@ -1,0 +1,199 @@
+"""A slow reader makes the fast writer wait: what the proxy holds is bounded by `limits.buffer_bytes`, whatever the body's size."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import tracemalloc
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from pinproxy.limits import Limits
+from pinproxy.net.transport import READ_BYTES, SocketTransport
+from pinproxy.proxy.http_upstream import HttpUpstream
+from pinproxy.proxy.origination import OriginationClient
+from tests.harness.origin import body_of, read_request
+from tests.harness.originating import URL, Stage, ok, originating, request
+
+PIECE = body_of(2**20)
+PIECES = 64
+TOTAL = PIECES * len(PIECE)
+LIMITS = Limits(buffer_bytes=64 * 1024)
+MOST_HELD = LIMITS.buffer_bytes + READ_BYTES + 64  # the mark, the read that went over it, and its chunk line
+MOST_MEMORY = 16 * 2**20  # of this whole process: proxy, client and origin, buffers of asyncio's streams included
+
+
+@pytest.fixture(scope="module")
+def digest() -> bytes:
+    """The hash of the whole body."""
+    whole = hashlib.sha256()
+    for _ in range(PIECES):
+        whole.update(PIECE)
+    return whole.digest()
+
+
+@pytest.fixture(autouse=True)
+def counted_memory() -> Iterator[None]:
+    """Count what Python allocates."""
+    tracemalloc.start()
+    yield
+    tracemalloc.stop()
+
+
+async def until(is_so: Callable[[], object]) -> None:
+    """Wait for something inside the proxy that nobody is told of."""
+    async with asyncio.timeout(10):
+        while not is_so():  # noqa: ASYNC110 - as said
+            await asyncio.sleep(0.001)
+
+
+async def in_flight(stage: Stage) -> tuple[OriginationClient, SocketTransport]:
+    """Wait until the only client's request is on its way; return the proxy's side of the client and the origin's transport."""
+    (slot,) = stage.proxy.server._proxy.live._slots
+
+    def upstream() -> HttpUpstream | None:
+        client = slot.carrying
+        return client._exchange._upstream if isinstance(client, OriginationClient) and client._exchange is not None else None
+
+    await until(upstream)
+    found = upstream()
+    assert isinstance(slot.carrying, OriginationClient)
+    assert found is not None
+    return slot.carrying, found.transport
+
+
+async def held_up(reading: SocketTransport, writing: SocketTransport) -> None:
+    """Wait until one side is not read any more, and check that the other holds no more than it may."""
+    await until(lambda: not reading.is_reading())
+    assert tracemalloc.get_traced_memory()[1] < MOST_MEMORY
+    assert LIMITS.buffer_bytes < writing.get_write_buffer_size() <= MOST_HELD
+
+
+async def write_all(writer: asyncio.StreamWriter) -> None:
+    """Write the body as fast as it is taken."""
+    for _ in range(PIECES):
+        for start in range(0, len(PIECE), 2**16):
+            writer.write(PIECE[start : start + 2**16])
+            await writer.drain()
+
+
+async def digest_of(reader: asyncio.StreamReader) -> bytes:
+    """Read the body and return its hash."""
+    found, left = hashlib.sha256(), TOTAL
+    while left:
+        data = await reader.read(min(left, 2**16))
+        assert data, f"{left} bytes are missing"
+        left -= len(data)
+        found.update(data)
+    return found.digest()
+
+
+async def digest_of_chunks(reader: asyncio.StreamReader) -> bytes:
+    """Read the body in chunks and return its hash."""
+    found = hashlib.sha256()
+    while size := int(await reader.readuntil(b"\r\n"), 16):
+        found.update((await reader.readexactly(size + 2))[:-2])
+    return found.digest()
+
+
+async def test_a_client_that_does_not_read_holds_up_the_origin(digest: bytes) -> None:
+    """64 MiB are not read from the origin before the client takes them; then they arrive as they were sent."""
+
+    async def origin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % TOTAL)
+        await write_all(writer)
+        await reader.read()
+
+    async with originating(origin, limits=LIMITS) as stage:
+        client = await stage.client(receive_buffer_bytes=4096)
+        client.get()
+        ours, to_origin = await in_flight(stage)
+        await held_up(to_origin, ours.transport)
+        await client.head()
+        assert await digest_of(client.reader) == digest
+        assert tracemalloc.get_traced_memory()[1] < MOST_MEMORY
+        (line,) = await stage.logged(1)
+    assert line["bytes_down"] == TOTAL
+
+
+@pytest.mark.parametrize("is_chunked", [False, True])
+async def test_an_origin_that_does_not_read_holds_up_the_client(digest: bytes, *, is_chunked: bool) -> None:
+    """The twin on the way up."""
+    go_on = asyncio.Event()
+    digests = []
+
+    async def origin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        await go_on.wait()
+        digests.append(await (digest_of_chunks(reader) if is_chunked else digest_of(reader)))
+        writer.write(ok(b"done"))
+
+    async with originating(origin, limits=LIMITS) as stage:
+        client = await stage.client()
+        framing = "Transfer-Encoding: chunked" if is_chunked else f"Content-Length: {TOTAL}"
+        client.send(request(f"{URL}/", framing, method="POST"))
+        if is_chunked:
+            client.send(b"%x\r\n" % TOTAL)
+        uploading = asyncio.get_running_loop().create_task(write_all(client.writer))
+        ours, to_origin = await in_flight(stage)
+        await held_up(ours.transport, to_origin)
+        go_on.set()
+        await uploading
+        if is_chunked:
+            client.send(b"\r\n0\r\n\r\n")
+        assert (await client.response()).body == b"done"
+        assert digests == [digest]
+        (line,) = await stage.logged(1)
+    assert line["bytes_up"] == TOTAL
+
+
+async def test_what_a_client_sends_behind_its_request_stays_in_the_kernel() -> None:
+    """Pipelined bytes are read when their turn comes, so that they cost nothing while an answer is awaited."""
+    go_on = asyncio.Event()
+
+    async def origin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        await go_on.wait()
+        writer.write(ok(b"first"))
+
+    async with originating(origin, limits=LIMITS) as stage:
+        client = await stage.client()
+        client.get()
+        sending = asyncio.get_running_loop().create_task(write_all(client.writer))
+        ours, _ = await in_flight(stage)
+        await until(lambda: not ours.transport.is_reading())
+        assert ours._reader.buffered <= READ_BYTES
+        go_on.set()
+        assert (await client.response()).body == b"first"
+        sending.cancel()
+        client.reset()
+
+
+async def test_pipelined_requests_wait_for_a_client_that_does_not_read() -> None:
+    """The next one begins only when the answers to the last ones are taken: their number does not multiply what is held."""
+    answer = ok(PIECE[: 2**17])
+    begun = 0
+
+    async def origin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal begun
+        while await read_request(reader) is not None:
+            begun += 1
+            writer.write(answer)
+            await writer.drain()
+
+    async with originating(origin, limits=LIMITS) as stage:
+        client = await stage.client(receive_buffer_bytes=4096)
+        client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        client.send(request() * 200)
+        to_client = (await in_flight(stage))[0].transport
+        await until(lambda: to_client.get_write_buffer_size() > LIMITS.buffer_bytes)
+        assert begun < 200
+        assert to_client.get_write_buffer_size() <= MOST_HELD + 400
+        client.writer.transport.resume_reading()  # type: ignore[attr-defined]
+        for _ in range(200):
+            assert (await client.response()).body == PIECE[: 2**17]
+            assert to_client.get_write_buffer_size() <= MOST_HELD + 400
+        await stage.logged(200)
+        assert stage.origin.handshakes == 1
