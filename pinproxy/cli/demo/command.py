@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from pinproxy.cli.demo.clients import Answer
-from pinproxy.cli.demo.stage import Stage, set_stage
-from pinproxy.cli.demo.story import SCENES, WAYS, Outcome, Scene, Server, Way, is_all_kept, is_kept
+from pinproxy.cli.demo.stage import CA_VARIABLES, Stage, set_stage
+from pinproxy.cli.demo.story import SCENES, WAYS, Outcome, Scene, Server, is_all_kept, is_kept
 from pinproxy.cli.exit_code import ExitCode
 
 _COLOURS = {"allow": "green", "deny": "red", "allow_and_report": "yellow"}
@@ -17,7 +17,7 @@ _KEPT = {True: "green", False: "red"}
 _MARKS = {True: "✓", False: "✗"}
 _LABELS: dict[Server, str] = {"real": "the real server", "impostor": "the impostor"}
 _SHOWN_FIELDS = ("http/", "x-pinproxy-", "proxy-status:")
-_LOGGED = ("id", "mode", "verdict", "decision", "would_deny", "code", "tls_version")
+_LOGGED = ("id", "mode", "verdict", "assurance", "decision", "would_deny", "code")
 
 
 @click.command()
@@ -39,8 +39,9 @@ async def _perform() -> int:
             for way in WAYS:
                 answer, line, outcome = await stage.play(scene, way)
                 outcomes[scene.name, way.name] = outcome
+                click.secho(f"\n   {way.name}{f': {way.says}' if scene is SCENES[0] else ''}", dim=True)
                 # The text of a refusal is the same whichever way: once is enough.
-                _tell(scene, way, answer, line, outcome, is_detail_shown=way is WAYS[0])
+                _tell(scene, answer, line, outcome, is_detail_shown=way is WAYS[0])
     _conclude(outcomes)
     return ExitCode.OK if is_all_kept(outcomes) else ExitCode.FAILURE
 
@@ -54,12 +55,12 @@ def _introduce(stage: Stage) -> None:
     click.secho(_indented(stage.configuration), fg="cyan")
     _command(f"pinproxy run --config {stage.config_file}")
     click.echo("\nAn application is given these variables (`pinproxy env` prints them), and is not changed otherwise:")
-    variables = {name: stage.environment[name] for name in ("http_proxy", "https_proxy", "SSL_CERT_FILE", "CURL_CA_BUNDLE")}
-    click.secho(_indented("\n".join(f"{name}={value}" for name, value in variables.items())), fg="cyan")
+    environment = stage.environment(WAYS[0])
+    for name in ("http_proxy", "https_proxy", *CA_VARIABLES):
+        click.secho(_indented(f"{name}={environment[name]}"), fg="cyan")
 
 
-def _tell(scene: Scene, way: Way, answer: Answer, line: dict[str, Any], outcome: Outcome, *, is_detail_shown: bool) -> None:
-    click.secho(f"\n   {way.name}: {way.says}", dim=True)
+def _tell(scene: Scene, answer: Answer, line: dict[str, Any], outcome: Outcome, *, is_detail_shown: bool) -> None:
     _command(answer.command)
     fields, body = answer.heads_and_body
     for field in fields:

@@ -22,6 +22,9 @@ from pinproxy.cli.demo.story import SCENES, WAYS, Outcome, Scene, Server, Way, h
 from pinproxy.errors import PinproxyError
 from pinproxy.pins.pin import Pin
 
+CA_VARIABLES = ("SSL_CERT_FILE", "CURL_CA_BUNDLE")
+"""What the demo's clients read: Python and curl."""
+
 _PATIENCE_SECONDS = 20.0
 _PAUSE_SECONDS = 0.01
 
@@ -40,6 +43,7 @@ class Stage:
         configuration: The text of the file.
         config_file: Where it is.
         published: Where the proxy has put the files that clients trust.
+        demo_ca: The CA of the servers.
         log_file: What the proxy says.
         proxy: Where the proxy listens.
     """
@@ -49,14 +53,15 @@ class Stage:
     configuration: str
     config_file: Path
     published: Path
+    demo_ca: Path
     log_file: Path
     proxy: Authority
     _log_lines: int = field(default=0)
 
-    @property
-    def environment(self) -> dict[str, str]:
-        """What `pinproxy env` would print."""
-        return client_environment(self.proxy, (), self.published)
+    def environment(self, way: Way) -> dict[str, str]:
+        """List a client's variables, as `pinproxy env` prints them; one that sees the server's certificate trusts the Demo CA."""
+        variables = client_environment(self.proxy, (), self.published)
+        return variables | dict.fromkeys(CA_VARIABLES, str(self.demo_ca)) if way.is_end_to_end else variables
 
     async def play(self, scene: Scene, way: Way) -> tuple[Answer, dict[str, Any], Outcome]:
         """Let a client ask for a scene's host, one way.
@@ -69,7 +74,7 @@ class Stage:
         """
         origin = self.origins[scene.server]
         before = origin.received_bytes
-        answer = await fetch(f"{way.scheme}://{host_of(scene, way)}/hello", self.environment)
+        answer = await fetch(f"{way.scheme}://{host_of(scene, way)}/hello", self.environment(way))
         try:
             line = await self._next_connection_line()
             if not scene.is_request_let_through:
@@ -104,14 +109,22 @@ async def set_stage() -> AsyncIterator[Stage]:
             "real": await stack.enter_async_context(running_origin("hello from the real server", real.server_context())),
             "impostor": await stack.enter_async_context(running_origin("hello from the impostor", impostor.server_context())),
         }
-        (directory / "demo-ca.pem").write_bytes(authority.pem)
+        demo_ca = directory / "demo-ca.pem"
+        demo_ca.write_bytes(authority.pem)
         text = _configuration(real.pin, issue(authority, "backup.example.test").pin, origins)
         config_file = directory / "pinproxy.yaml"
         config_file.write_text(text, "utf-8")
         log_file = directory / "log"
         proxy = await stack.enter_async_context(_running_proxy(config_file, log_file))
         yield Stage(
-            origins, {"real": real.pin, "impostor": impostor.pin}, text, config_file, directory / "published", log_file, proxy
+            origins=origins,
+            pins={"real": real.pin, "impostor": impostor.pin},
+            configuration=text,
+            config_file=config_file,
+            published=directory / "published",
+            demo_ca=demo_ca,
+            log_file=log_file,
+            proxy=proxy,
         )
 
 

@@ -19,6 +19,7 @@ class Way:
         says: What it means for the client.
         domain: Under which its hosts are listed; ways of one domain share their hosts.
         options: What the configuration says of its hosts besides, as `key: value`.
+        is_end_to_end: Whether the client's TLS ends at the server, whose certificate it then sees, and not the proxy's.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Way:
     says: str
     domain: str = "example.test"
     options: tuple[str, ...] = ()
+    is_end_to_end: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,14 @@ class Outcome:
 WAYS = (
     Way("origination", "http", "plain http:// in, pinned TLS out"),
     Way("interception", "https", "https:// through CONNECT, TLS ended by the proxy and begun anew"),
+    Way(
+        name="tunnel",
+        scheme="https",
+        says="https:// through CONNECT, the client's own TLS untouched; TLS 1.3 hides certificates, so a preflight asks: `advisory`",
+        domain="tunnel.example.test",
+        options=("connect: tunnel", "tls13: preflight"),
+        is_end_to_end=True,
+    ),
 )
 
 SCENES = (
