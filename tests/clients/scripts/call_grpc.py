@@ -16,15 +16,15 @@ def main(authority: str) -> None:
     """Call; any exception is the end."""
     with grpc.secure_channel(authority, grpc.ssl_channel_credentials()) as channel:
         large = bytes(2**20)
-        if channel.unary_unary("/test.Echo/Once", None, None)(large, timeout=_SECONDS) != large:
+        if channel.unary_unary("/test.Echo/Once", bytes, bytes)(large, timeout=_SECONDS) != large:
             raise ValueError("1 MiB came back as something else")
         print("once")
         messages = [b"%d" % number for number in range(100)]
-        if list(channel.stream_stream("/test.Echo/Each", None, None)(iter(messages), timeout=_SECONDS)) != messages:
+        if list(channel.stream_stream("/test.Echo/Each", bytes, bytes)(iter(messages), timeout=_SECONDS)) != messages:
             raise ValueError("the stream came back as something else")
         print("each")
         try:
-            channel.unary_unary("/test.Echo/Refuse", None, None)(b"", timeout=_SECONDS)
+            channel.unary_unary("/test.Echo/Refuse", bytes, bytes)(b"", timeout=_SECONDS)
         except grpc.RpcError as error:
             print(error.code().name, error.details())
 

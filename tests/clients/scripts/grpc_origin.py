@@ -29,7 +29,7 @@ def refuse(_request: bytes, context: grpc.ServicerContext) -> bytes:
 def main(chain: str, key: str) -> None:
     """Serve."""
     server = grpc.server(ThreadPoolExecutor(4))
-    handlers = {
+    handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
         "Once": grpc.unary_unary_rpc_method_handler(echo),
         "Each": grpc.stream_stream_rpc_method_handler(echo_each),
         "Refuse": grpc.unary_unary_rpc_method_handler(refuse),
