@@ -12,7 +12,7 @@ import contextlib
 import socket
 from dataclasses import dataclass
 
-from pinproxy.errors import ClientClosed, HeadTooLarge, NotTls
+from pinproxy.errors import ClientClosed, ClientHelloInvalid, HeadTooLarge
 from pinproxy.net.readiness import wait_readable
 from pinproxy.tls.client_hello import MAX_CLIENT_HELLO_BYTES, ClientHello, ClientHelloReader
 
@@ -31,6 +31,8 @@ async def peek_at_least(sock: socket.socket, count: int, limit: int = _PEEK_BYTE
     seen = b""
     try:
         while True:
+            # Asked first: behind an end there is nothing, so what is seen then is all there is.
+            has_ended = bool(seen) and _has_ended(sock)
             try:
                 now = sock.recv(limit, socket.MSG_PEEK)
             except BlockingIOError:
@@ -38,11 +40,9 @@ async def peek_at_least(sock: socket.socket, count: int, limit: int = _PEEK_BYTE
             except OSError as error:
                 raise ClientClosed("the client reset the connection") from error
             if now is not None:
-                if len(now) >= count or not now:
+                if len(now) >= count or not now or has_ended:
                     return now
                 if len(now) == len(seen):
-                    if _has_ended(sock):
-                        return now
                     await asyncio.sleep(_NO_PROGRESS_SECONDS)
                 seen = now
                 # Sleep until there is more than we have seen.
@@ -102,8 +102,8 @@ async def peek_client_hello(sock: socket.socket) -> PeekedHello:
     """Read the ClientHello and leave it in the socket for the TLS library, or for the tunnel.
 
     Raises:
-        NotTls: Something else, or no whole ClientHello.
-        ClientHelloInvalid: A ClientHello that two readers could read differently.
+        NotTls: Something else.
+        ClientHelloInvalid: A ClientHello that two readers could read differently, or only the beginning of one.
         ClientClosed: The client ended the connection instead.
     """
     reader = ClientHelloReader()
@@ -116,5 +116,5 @@ async def peek_client_hello(sock: socket.socket) -> PeekedHello:
         if hello is not None:
             return PeekedHello(hello, reader.consumed_bytes)
         if len(ahead) <= fed or len(ahead) >= MAX_CLIENT_HELLO_BYTES:
-            raise NotTls(f"no whole ClientHello in the first {len(ahead)} bytes")
+            raise ClientHelloInvalid(f"no whole ClientHello in the first {len(ahead)} bytes")
         fed = len(ahead)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import select
 import socket
 from collections.abc import Callable
 from typing import Protocol
@@ -12,6 +13,9 @@ from typing import Protocol
 _PIPE_BYTES = 256 * 1024  # four reads of a usual socket buffer; the kernel's own default is 64 KiB
 _BUFFER_BYTES = 64 * 1024
 _PIPES_KEPT = 16
+
+PUT_BYTES = select.PIPE_BUF
+"""What any empty pipe takes at once: above its share (pipe-user-pages-soft) a user's pipes are one or two pages, no more."""
 
 
 class Pipe(Protocol):
@@ -27,7 +31,7 @@ class Pipe(Protocol):
         """Take bytes from a socket; returns how many, 0 at its end; raises BlockingIOError when there are none now."""
 
     def put(self, data: bytes) -> None:
-        """Put bytes in; it must be empty, and they few."""
+        """Put bytes in; it must be empty, and they `PUT_BYTES` at most."""
 
     def drain(self, target: socket.socket) -> None:
         """Give bytes to a socket, until empty; raises BlockingIOError when it takes no more now."""
@@ -45,7 +49,7 @@ class KernelPipe:
         """Open it, as large as we may."""
         self.held_bytes = 0
         self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        # Above its share of pages (pipe-user-pages-soft) an unprivileged user keeps the default size, which works too.
+        # Above its share of pages (pipe-user-pages-soft) an unprivileged user keeps a smaller size, which works too.
         with contextlib.suppress(OSError):
             fcntl.fcntl(self._writer, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
@@ -117,11 +121,18 @@ class PipePool:
 
     def borrow(self) -> Pipe:
         """Lend an empty pipe."""
-        return self._idle.pop() if self._idle else self._make()
+        if self._idle:
+            return self._idle.pop()
+        try:
+            return self._make()
+        except OSError:
+            # No descriptor left. Whoever is connected already goes on, at the price of copies.
+            return BufferPipe()
 
     def give_back(self, pipe: Pipe) -> None:
         """Take a pipe back; one that still holds somebody's bytes is closed, and never lent to somebody else."""
-        if not pipe.held_bytes and len(self._idle) < _PIPES_KEPT:
+        is_worth_keeping = len(self._idle) < _PIPES_KEPT and not isinstance(pipe, BufferPipe)
+        if not pipe.held_bytes and is_worth_keeping:
             self._idle.append(pipe)
         else:
             pipe.close()

@@ -26,7 +26,7 @@ _KEPT = 1024
 # Behind one address there may be several servers, each with a certificate of its own.
 _TRIES_FOR_A_LEAF = 3
 
-_Key = tuple[Authority, DialOverride | None, int]
+_Key = tuple[Authority, DialOverride | None, HostRule]
 
 
 @dataclass(slots=True)
@@ -72,7 +72,7 @@ class Preflights:
     async def get(
         self, authority: Authority, rule: HostRule, observer: UpstreamObserver, dial: DialOverride | None = None
     ) -> Upstream:
-        """Return a preflight no older than `keep_seconds`, made under this very rule, to an address the host has now.
+        """Return a preflight no older than `keep_seconds`, made under this rule, to an address the host has now.
 
         Args:
             authority: Host and port.
@@ -87,10 +87,10 @@ class Preflights:
             Refused: As `UpstreamOpener.open`.
         """
         destination = await self._opener.find(authority, rule, dial)
-        # By identity: a reload makes new rules, and what was found under replaced pins counts for nothing.
-        key = (authority, dial, id(rule))
+        # With the whole rule: what was found under replaced pins counts for nothing.
+        key = (authority, dial, rule)
         kept = self._kept.get(key)
-        if kept is not None and _is_good(kept, rule, destination):
+        if kept is not None and _is_good(kept, destination):
             return kept.tell(observer)
         task = self._under_way.get(key)
         if task is None:
@@ -155,11 +155,10 @@ def _advisory(upstream: Upstream) -> Upstream:
     return replace(upstream, verified=replace(verified, judgement=replace(verified.judgement, assurance=Assurance.ADVISORY)))
 
 
-def _is_good(kept: _Outcome, rule: HostRule, destination: Destination) -> bool:
+def _is_good(kept: _Outcome, destination: Destination) -> bool:
     upstream = kept.upstream
     return (
         upstream is not None
-        and upstream.rule is rule
         and asyncio.get_running_loop().time() < kept.until
         and upstream.destination.addresses[0] in destination.addresses
         and upstream.destination.port == destination.port

@@ -5,6 +5,7 @@ Rules of this file:
   not empty, its writer is not read.
 - An end of one side is passed on as an end (half-close), a cut (reset) as a cut.
 - A tap sees the bytes of one direction, in Python, until it has seen enough: the end of a TLS handshake, say.
+- No socket is closed under somebody who waits for it: until `start`, both sockets are still the caller's.
 """
 
 from __future__ import annotations
@@ -17,22 +18,21 @@ from collections.abc import Callable
 
 from pinproxy.limits import Limits
 from pinproxy.net.deadlines import Deadlines
-from pinproxy.net.pipe import Pipe, PipePool
+from pinproxy.net.pipe import PUT_BYTES, Pipe, PipePool
 
 Tap = Callable[[bytes], bool]
 """Sees bytes before they go on; returns whether it wants more. What it raises cuts the tunnel."""
 
 _MOVES_PER_WAKE = 8  # then the other connections have their turn
-_TAPPED_BYTES = 16 * 1024
 _LINGER_ZERO = struct.pack("ii", 1, 0)
 
 
 class SocketRelay:
-    """Two sockets, joined both ways. It owns them, and closes them at the end.
+    """Two sockets, joined both ways. From `start` on it owns them, and closes them at the end.
 
     Attributes:
         deadline: When it ends for want of traffic.
-        done: Set when both are closed; its result is the upstream's error, None for an orderly end.
+        done: Set when it has ended; its result is the upstream's error, None for an orderly end or one by the client.
     """
 
     def __init__(
@@ -42,9 +42,10 @@ class SocketRelay:
         limits: Limits,
         deadlines: Deadlines,
         pipes: PipePool,
+        tap_up: Tap | None = None,
         tap_down: Tap | None = None,
     ) -> None:
-        """Take over two connected, non-blocking sockets; `start` lets bytes flow.
+        """Stand between two connected, non-blocking sockets; `start` lets bytes flow.
 
         Args:
             client: The client's side.
@@ -52,13 +53,17 @@ class SocketRelay:
             limits: Bounds.
             deadlines: Watches over the relay.
             pipes: Lends pipes.
+            tap_up: Sees what the client sends first.
             tap_down: Sees what comes from upstream first.
         """
         self._loop = asyncio.get_running_loop()
         self._limits = limits
         self._deadlines = deadlines
-        self._sockets = (client, upstream)
-        self._up = _Flow(self, client, upstream, pipes, None)
+        self._client, self._upstream = client, upstream
+        self._owns_sockets = False
+        self._upstream_error: Exception | None = None
+        self._is_cut = False
+        self._up = _Flow(self, client, upstream, pipes, tap_up)
         self._down = _Flow(self, upstream, client, pipes, tap_down)
         self._last_moved = self._loop.time()
         self.deadline = self._last_moved + limits.idle_seconds
@@ -77,10 +82,14 @@ class SocketRelay:
     @property
     def has_client_ended(self) -> bool:
         """Whether the client has ended its direction."""
-        return self._up.has_ended
+        return self._up.has_source_ended
 
     def start(self) -> None:
-        """Let bytes flow both ways."""
+        """Take over the sockets, and let bytes flow both ways, unless it has ended already."""
+        self._owns_sockets = True
+        if self.done.done():
+            self._close()
+            return
         self.start_down()
         self._up.resume()
 
@@ -91,10 +100,11 @@ class SocketRelay:
 
     def abort(self) -> None:
         """Cut both sides: they see a reset, and not an end."""
-        self._finish(None, is_cut=True)
+        self._is_cut = True
+        self._finish()
 
     def release(self) -> None:
-        """Stop and let go of the sockets without closing them; nothing may have been moved."""
+        """Stop, and leave the sockets to the caller, whose they are until `start`."""
         self._up.stop()
         self._down.stop()
         self._deadlines.discard(self)
@@ -112,26 +122,38 @@ class SocketRelay:
         self._last_moved = self._loop.time()
 
     def flow_ended(self) -> None:
-        """Hear from a flow that its direction has ended, all of it passed on."""
+        """Hear from a flow that nothing more will come through it."""
         if self._up.has_ended and self._down.has_ended:
-            self._finish(None, is_cut=False)
+            self._finish()
         else:
             self.deadline = min(self.deadline, self._loop.time() + self._limits.half_closed_seconds)
 
-    def flow_failed(self, flow: _Flow, error: Exception) -> None:
-        """Hear from a flow that one of its sockets failed."""
-        self._finish(error if flow is self._down else None, is_cut=True)
+    def side_failed(self, side: socket.socket, error: Exception) -> None:
+        """Hear from a flow that one side has failed, or what its tap has against it: the end will be a cut."""
+        self._is_cut = True
+        if side is self._upstream:
+            self._upstream_error = error
 
-    def _finish(self, error: Exception | None, *, is_cut: bool) -> None:
+    def cut(self, side: socket.socket, error: Exception) -> None:
+        """Hear from a flow that nothing more will come from one side, and that it cannot be told the rest either."""
+        self.side_failed(side, error)
+        self._finish()
+
+    def _finish(self) -> None:
         if self.done.done():
             return
         self.release()
-        for sock in self._sockets:
-            if is_cut:
+        if self._is_cut:
+            for sock in (self._client, self._upstream):
                 with contextlib.suppress(OSError):
                     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
-            sock.close()
-        self.done.set_result(error)
+        if self._owns_sockets:
+            self._close()
+        self.done.set_result(self._upstream_error)
+
+    def _close(self) -> None:
+        self._client.close()
+        self._upstream.close()
 
 
 class _Flow:
@@ -149,12 +171,12 @@ class _Flow:
         self._tap = tap
         self._is_reading = False
         self._is_writing = False
-        self._has_source_ended = False
+        self.has_source_ended = False
         self.moved_bytes = 0
         self.has_ended = False
 
     def resume(self) -> None:
-        if not self._is_reading and not self._has_source_ended:
+        if not (self._is_reading or self.has_source_ended or self.has_ended):
             self._is_reading = True
             self._loop.add_reader(self._from, self._pump)
 
@@ -180,15 +202,15 @@ class _Flow:
 
     def _pump(self) -> None:
         """Move what is there, until the source is dry or the target full."""
+        self._relay.moved()
         try:
-            self._relay.moved()
             for _ in range(_MOVES_PER_WAKE):
-                if not self._fill() or not self._drain():
+                if not (self._fill() and self._drain()):
                     break
-        except Exception as error:  # noqa: BLE001 - the boundary of this callback: a socket or the tap failed, so the tunnel ends
-            self._relay.flow_failed(self, error)
-            return
-        self._settle()
+        except Exception as error:  # noqa: BLE001 - the boundary of this callback: the source or the tap failed, so the tunnel ends
+            self._relay.cut(self._source, error)
+        else:
+            self._settle()
 
     def _fill(self) -> bool:
         """Take bytes from the source; tell whether there were any."""
@@ -198,13 +220,13 @@ class _Flow:
         except BlockingIOError:
             return False
         if not count:
-            self._has_source_ended = True
+            self.has_source_ended = True
             self._pause()
         self.moved_bytes += count
         return bool(count)
 
     def _fill_tapped(self, pipe: Pipe, tap: Tap) -> int:
-        data = self._source.recv(_TAPPED_BYTES)
+        data = self._source.recv(PUT_BYTES)
         if data:
             if not tap(data):
                 self._tap = None
@@ -223,17 +245,19 @@ class _Flow:
                 self._is_writing = True
                 self._loop.add_writer(self._to, self._flush)
             return False
+        except OSError as error:
+            # It takes no more, but it may have answered before it hung up: what it said is for the other flow to pass on.
+            self.stop()
+            self.has_ended = True
+            self._relay.side_failed(self._target, error)
+            self._relay.flow_ended()
+            return False
         return True
 
     def _flush(self) -> None:
         """Go on where the target was full."""
-        try:
-            self._relay.moved()
-            is_empty = self._drain()
-        except OSError as error:
-            self._relay.flow_failed(self, error)
-            return
-        if is_empty:
+        self._relay.moved()
+        if self._drain():
             self._stop_writing()
             self._settle()
             self.resume()
@@ -243,7 +267,7 @@ class _Flow:
         if self._pipe is not None and self._pipe.held_bytes:
             return
         self._return_pipe()
-        if self._has_source_ended and not self.has_ended:
+        if self.has_source_ended and not self.has_ended:
             self.has_ended = True
             with contextlib.suppress(OSError):
                 self._target.shutdown(socket.SHUT_WR)

@@ -20,8 +20,6 @@ from pinproxy.policy.rule import DialOverride, HostRule
 from pinproxy.proxy.connect import AfterEstablished, ConnectRequest
 from pinproxy.proxy.first_flight import read_client_hello
 
-_TLS_HANDSHAKE = 0x16  # RFC 8446 §5.1
-
 
 async def tunnel_blindly(request: ConnectRequest) -> HostRule | None:
     """Carry a CONNECT to an unlisted host.
@@ -38,8 +36,8 @@ async def tunnel_blindly(request: ConnectRequest) -> HostRule | None:
     record.mode = "blind"
     # 1.
     server = await proxy.opener.open_plain(request.authority, record)
-    address = DialOverride(str(server.getpeername()[0]), request.authority.port)
     try:
+        address = DialOverride(str(server.getpeername()[0]), request.authority.port)
         await request.establish()
     except BaseException:
         server.close()
@@ -49,12 +47,11 @@ async def tunnel_blindly(request: ConnectRequest) -> HostRule | None:
     relay.start_down()
     try:
         rule = await _rule_by_first_bytes(request, relay)
-    except Refused as refusal:
+    except BaseException as error:
         relay.release()
         server.close()
-        raise AfterEstablished(refusal) from refusal
-    except BaseException:
-        relay.abort()
+        if isinstance(error, Refused):
+            raise AfterEstablished(error) from error
         raise
     # 3.
     if rule is not None:
@@ -63,8 +60,7 @@ async def tunnel_blindly(request: ConnectRequest) -> HostRule | None:
         request.dial = address
         return rule
     # 4.
-    if not relay.done.done():
-        relay.start()
+    relay.start()
     await request.carry_to_the_end(relay, None)
     return None
 
@@ -78,16 +74,13 @@ async def _rule_by_first_bytes(request: ConnectRequest, relay: SocketRelay) -> H
         if not looking.done():
             looking.cancel()
             await asyncio.gather(looking, return_exceptions=True)
-    if relay.done.done() or looking.cancelled():
-        return None
-    first = looking.result()
-    if not first or first[0] != _TLS_HANDSHAKE:
+    if relay.done.done() or not looking.result():
         return None
     try:
         hello = (await read_client_hello(request)).hello
     except NotTls:
         return None
-    if hello.server_name is None:
+    if hello.server_name is None or relay.done.done():
         return None
     authority = Authority(hello.server_name, request.authority.port)
     rule = request.proxy.policy.table.lookup(authority)

@@ -93,6 +93,8 @@ class ConnectRequest:
             record.bytes_down += relay.bytes_down
         if tunnel.refusal is not None:
             record.finish(tunnel.refusal)
+        elif isinstance(error, Refused):
+            record.finish(error)
         elif error is not None and not relay.has_client_ended:
             record.finish(UpstreamClosed(f"{self.authority} cut the connection"))
         else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from pinproxy.authority import Authority
-from pinproxy.errors import NotTls, SniMismatch, SniMissing
+from pinproxy.errors import HeadTimeout, SniMismatch, SniMissing
 from pinproxy.net.peek import PeekedHello, peek_client_hello
 from pinproxy.proxy.connect import ConnectRequest
 from pinproxy.tls.client_hello import ClientHello
@@ -15,8 +15,9 @@ async def read_client_hello(request: ConnectRequest) -> PeekedHello:
     """Read the ClientHello within `limits.head_seconds`, and leave it in the socket.
 
     Raises:
-        NotTls: Something else, or nothing in time.
+        NotTls: Something else.
         ClientHelloInvalid: Two readers could read it differently.
+        HeadTimeout: It did not come, or not all of it.
         ClientClosed: The client is gone.
     """
     seconds = request.proxy.limits.head_seconds
@@ -24,7 +25,7 @@ async def read_client_hello(request: ConnectRequest) -> PeekedHello:
         async with asyncio.timeout(seconds):
             return await peek_client_hello(request.client)
     except TimeoutError as error:
-        raise NotTls(f"no whole ClientHello for {request.authority} within {seconds:g} s") from error
+        raise HeadTimeout(f"no whole ClientHello for {request.authority} within {seconds:g} s") from error
 
 
 def require_sni(hello: ClientHello, authority: Authority) -> None:

@@ -62,10 +62,11 @@ async def tunnel(request: ConnectRequest, rule: HostRule) -> None:
         server.close()
         raise
     record.bytes_up, record.bytes_down = peeked.size_bytes, len(answer)
-    tap = wire.tap if wire.wants_more else None
-    relay = SocketRelay(request.client, server, proxy.limits, proxy.deadlines, proxy.pipes, tap)
+    relay = SocketRelay(
+        request.client, server, proxy.limits, proxy.deadlines, proxy.pipes, tap_up=wire.tap_up, tap_down=wire.tap_down
+    )
     relay.start()
-    await request.carry_to_the_end(relay, preflight)
+    await request.carry_to_the_end(relay, wire.verified)
 
 
 def _wire(peeked: PeekedHello, preflight: Upstream, request: ConnectRequest) -> Wire:
@@ -83,10 +84,11 @@ def _wire(peeked: PeekedHello, preflight: Upstream, request: ConnectRequest) -> 
 
 async def _verified_answer(wire: Wire, peeked: PeekedHello, server: socket.socket, request: ConnectRequest) -> bytes:
     seconds = request.proxy.limits.handshake_seconds
+    # All of it is there: it was peeked at.
+    hello = request.client.recv(peeked.size_bytes)
     try:
         async with asyncio.timeout(seconds):
-            # All of it is there: it was peeked at.
-            await send_all(server, request.client.recv(peeked.size_bytes))
+            await send_all(server, hello)
             return await wire.hold_until_verdict(server)
     except TimeoutError as error:
         raise HandshakeTimeout(f"{request.authority} did not answer the ClientHello within {seconds:g} s") from error

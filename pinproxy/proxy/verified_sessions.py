@@ -2,6 +2,11 @@
 
 An abbreviated handshake shows no certificate. It may pass only for a session that was made in a handshake we verified: whoever
 resumes it has the session's secret, and so is the server that was verified then (RFC 5246 §7.3, RFC 5077 §3.1).
+
+Rules of this file:
+- A name belongs to the session it was first seen with, whatever comes later: what a client got from somebody under one rule is
+  never taken for a session that was verified under another.
+- Rules are compared by value: a reload that changes nothing for a host cuts none of its clients.
 """
 
 from __future__ import annotations
@@ -22,10 +27,12 @@ class VerifiedSession:
     """What was known of a session when it was made.
 
     Attributes:
-        rule: The rule it was verified under, by identity.
+        authority: Whose it is.
+        rule: The rule it was verified under.
         chain: The chain of its server.
     """
 
+    authority: Authority
     rule: HostRule
     chain: VerifiedChain
 
@@ -33,22 +40,23 @@ class VerifiedSession:
 class VerifiedSessions:
     """The sessions, by their ids and tickets; only digests of these are kept, for a ticket is half a secret."""
 
-    def __init__(self) -> None:
-        """Start with none."""
-        self._sessions: OrderedDict[tuple[Authority, bytes], VerifiedSession] = OrderedDict()
+    def __init__(self, kept: int = _KEPT) -> None:
+        """Start with none; the ones used longest ago are forgotten first."""
+        self._kept = kept
+        self._sessions: OrderedDict[bytes, VerifiedSession] = OrderedDict()
 
-    def remember(self, authority: Authority, name: bytes, session: VerifiedSession) -> None:
-        """Remember a session under its id or its ticket."""
-        key = (authority, hashlib.sha256(name).digest())
-        self._sessions[key] = session
-        self._sessions.move_to_end(key)
-        if len(self._sessions) > _KEPT:
+    def remember(self, name: bytes, session: VerifiedSession) -> None:
+        """Remember a session under its id or its ticket, unless the name is taken."""
+        self._sessions.setdefault(hashlib.sha256(name).digest(), session)
+        if len(self._sessions) > self._kept:
             self._sessions.popitem(last=False)
 
     def find(self, authority: Authority, names: tuple[bytes, ...], rule: HostRule) -> VerifiedSession | None:
-        """Find a session by any of the names a client offered for it, if it was verified under this very rule."""
-        for name in names:
-            found = self._sessions.get((authority, hashlib.sha256(name).digest())) if name else None
-            if found is not None and found.rule is rule:
+        """Find a session of this authority by any of the names a client offered for it, if it was verified under this rule."""
+        for name in filter(None, names):
+            digest = hashlib.sha256(name).digest()
+            found = self._sessions.get(digest)
+            if found is not None and found.authority == authority and found.rule == rule:
+                self._sessions.move_to_end(digest)
                 return found
         return None

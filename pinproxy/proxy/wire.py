@@ -5,7 +5,8 @@
 2. TLS 1.2, full handshake: everything up to ServerHelloDone is held. The certificate on the wire must be one that a preflight to
    this address had validated by both validators; chain, name, dates and pins are judged by the one procedure of `policy.verify`.
 3. The server's signature over this very key exchange is verified: a certificate alone proves nothing, anybody can send it.
-4. TLS 1.2, abbreviated handshake: passes only for a session that was made in a handshake verified here, under this rule.
+4. TLS 1.2, abbreviated handshake: passes only for a session that was made in a handshake verified here, under this rule, and
+   accepted by its client (`proxy.session_proof`).
 5. Only then what was held goes to the client; nothing the client sent behind its ClientHello has left before.
 """
 
@@ -16,25 +17,27 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
-from pinproxy.errors import ChainInvalid, ChainUnavailable, Tls13Unverifiable, TlsHandshakeFailed, TlsVersion
+from pinproxy.errors import ChainInvalid, ChainUnavailable, InternalError, Tls13Unverifiable, TlsHandshakeFailed, TlsVersion
 from pinproxy.limits import Limits
 from pinproxy.net.preflight import Preflights
 from pinproxy.net.readiness import wait_readable
 from pinproxy.net.upstream import Upstream, UpstreamObserver, act_on
-from pinproxy.pins.chain import SentChain, VerifiedChain, certificate
+from pinproxy.pins.chain import SentChain, certificate
 from pinproxy.policy.path import build_verified_chain
-from pinproxy.policy.verdict import Assurance, judge_pins
+from pinproxy.policy.verdict import Assurance, Decision, judge_pins
 from pinproxy.policy.verify import HandshakeFacts, Verified, verify_server
+from pinproxy.proxy.session_proof import SessionProof
 from pinproxy.proxy.verified_sessions import VerifiedSession, VerifiedSessions
 from pinproxy.tls.alert import Alert
 from pinproxy.tls.client_hello import ClientHello
 from pinproxy.tls.key_exchange import ServerKeyExchange, verify_server_key_exchange
-from pinproxy.tls.records import TLS13
+from pinproxy.tls.records import TLS12, TLS13
 from pinproxy.tls.server_flight import FLIGHT_SLACK_BYTES, FlightEvent, ServerFlightReader
 from pinproxy.tls.server_messages import CertificateMessage, ChangeCipherSpec, NewSessionTicket, ServerHello, ServerHelloDone
 
 _READ_BYTES = 16 * 1024
 _VERSION_NAMES = {0x0301: "TLSv1", 0x0302: "TLSv1.1", 0x0303: "TLSv1.2", 0x0304: "TLSv1.3"}
+_OLDEST = {"1.2": TLS12, "1.3": TLS13}
 
 
 class Wire:
@@ -74,14 +77,16 @@ class Wire:
         self._server: ServerHello
         self._sent = SentChain(())
         self._exchange: ServerKeyExchange | None = None
-        self._new_ticket = b""
-        self._verified_chain: VerifiedChain | None = None
-        self._has_verdict = False
+        self._verified: Upstream | None = None
+        self._session_names: list[bytes] = []
+        self._proof = SessionProof(self._remember_session)
 
     @property
-    def wants_more(self) -> bool:
-        """Whether what the server still says in plaintext should go through `tap`."""
-        return not self._reader.is_finished
+    def verified(self) -> Upstream:
+        """What the verdict rests on, once there is one: the preflight, with the chain and the handshake of this wire."""
+        if self._verified is None:
+            raise InternalError("a tunnel without a verdict")
+        return self._verified
 
     async def hold_until_verdict(self, server: socket.socket) -> bytes:
         """Read the server's handshake until it is verified.
@@ -93,7 +98,7 @@ class Wire:
             Refused: The verdict is against it; nothing of it may go to the client.
         """
         held = bytearray()
-        while not self._has_verdict:
+        while self._verified is None:
             try:
                 data = server.recv(_READ_BYTES)
             except BlockingIOError:
@@ -102,16 +107,23 @@ class Wire:
             if not data:
                 raise TlsHandshakeFailed(f"{self._authority} closed the connection inside its TLS handshake")
             held += data
+            self._proof.see_down(data)
             for event in self._reader.feed(data):
                 await self._take(event)
         return bytes(held)
 
-    def tap(self, data: bytes) -> bool:
-        """See what passes afterwards: the ticket with which the client may resume this session."""
+    def tap_down(self, data: bytes) -> bool:
+        """See what the server still says in plaintext: the ticket with which the client may resume this session."""
+        self._proof.see_down(data)
         for event in self._reader.feed(data):
             if isinstance(event, NewSessionTicket):
-                self._remember(event.ticket)
-        return self.wants_more
+                self._session_names.append(event.ticket)
+        return not (self._reader.is_finished and (self._proof.has_server_finished or not self._session_names))
+
+    def tap_up(self, data: bytes) -> bool:
+        """See whether the client goes on."""
+        self._proof.see_up(data)
+        return self._server.version < TLS13 and not self._proof.is_settled
 
     async def _take(self, event: FlightEvent) -> None:
         match event:
@@ -125,12 +137,12 @@ class Wire:
             case ServerHelloDone():
                 await self._judge_full_handshake()
             case NewSessionTicket():
-                self._new_ticket = event.ticket
-            case ChangeCipherSpec():
+                self._session_names.append(event.ticket)
+            case ChangeCipherSpec(is_abbreviated=True):
                 self._judge_abbreviated_handshake()
             case Alert(is_fatal=True):
                 raise TlsHandshakeFailed(f"{self._authority} ended the TLS handshake with alert {event.description}")
-            case Alert():
+            case ChangeCipherSpec() | Alert():
                 pass
 
     def _judge_version(self, server: ServerHello) -> None:
@@ -143,7 +155,8 @@ class Wire:
                 )
             chain = self._preflight.verified.chain
             judgement = judge_pins(chain, self._rule, self._authority, self._clock())
-            self._conclude(Verified(chain, replace(judgement, assurance=Assurance.ADVISORY)), self._preflight.facts)
+            verified = Verified(chain, replace(judgement, assurance=Assurance.ADVISORY))
+            self._conclude(verified, self._facts(self._preflight.facts))
             return
         # > RFC 8446 §4.1.3: TLS 1.3 clients receiving a ServerHello indicating TLS 1.2 or below MUST check that the last 8
         # > bytes are not equal to either of these values.
@@ -151,6 +164,9 @@ class Wire:
         is_expected = self._preflight.facts.tls_version == _VERSION_NAMES[TLS13]
         if TLS13 in self._hello.versions and (is_expected or server.signals_downgrade):
             raise TlsVersion(f"{self._authority} speaks TLS 1.3 and answered the client with less: a downgrade")
+        if server.version < _OLDEST[self._rule.min_tls]:
+            spoken = _VERSION_NAMES.get(server.version, "unknown")
+            raise TlsVersion(f"{self._authority} negotiated {spoken}; expected TLS {self._rule.min_tls} or newer (`min_tls`)")
 
     async def _judge_full_handshake(self) -> None:
         now = self._clock()
@@ -162,25 +178,23 @@ class Wire:
         if confirmed is None:
             self._refuse_unconfirmed(now)
             return
-        facts = HandshakeFacts(
-            tls_version=_VERSION_NAMES.get(self._server.version, "unknown"),
-            is_resumed=False,
-            sent=self._sent,
-            platform_chain=confirmed.facts.platform_chain,
-        )
+        facts = self._facts(confirmed.facts)
         verified = verify_server(facts, self._rule, self._authority, now, self._limits)
         # 3. RSA key exchange has no signature: only the holder of the certificate's key can go on (see tls.key_exchange).
         if self._exchange is not None:
             verify_server_key_exchange(leaf.der, self._hello.random, self._server.random, self._exchange)
         self._conclude(verified, facts)
-        self._remember(self._server.session_id)
+        if self._server.session_id:
+            self._session_names.append(self._server.session_id)
 
     def _refuse_unconfirmed(self, now: datetime) -> None:
         """Refuse a certificate that no preflight was shown, with the reason that says most about it."""
         size = self._sent.size_bytes
         if len(self._sent.certificates) <= self._limits.chain_certificates and size <= self._limits.chain_bytes:
             chain = build_verified_chain(self._sent, self._authority.host, self._rule.trust, now)
-            act_on(judge_pins(chain, self._rule, self._authority, now))
+            judgement = judge_pins(chain, self._rule, self._authority, now)
+            if judgement.decision is Decision.DENY:
+                self._conclude(Verified(chain, judgement), self._facts(self._preflight.facts))
         raise ChainInvalid(f"{self._authority} showed the client a certificate that it did not show to us")
 
     def _judge_abbreviated_handshake(self) -> None:
@@ -192,18 +206,27 @@ class Wire:
                 f"{self._authority} resumed a TLS session that was not verified here; a full handshake will be"
             )
         judgement = judge_pins(session.chain, self._rule, self._authority, self._clock())
-        facts = replace(self._preflight.facts, tls_version=_VERSION_NAMES.get(self._server.version, "unknown"), is_resumed=True)
-        self._conclude(Verified(session.chain, judgement), facts)
-        self._remember(self._new_ticket)
+        self._conclude(Verified(session.chain, judgement), self._facts(self._preflight.facts))
+
+    def _facts(self, confirmed: HandshakeFacts) -> HandshakeFacts:
+        """Say of this wire's handshake what it showed, and the rest as our own handshake with the same server found it."""
+        return HandshakeFacts(
+            tls_version=_VERSION_NAMES.get(self._server.version, "unknown"),
+            is_resumed=not self._sent.certificates and self._server.version < TLS13,
+            sent=self._sent if self._sent.certificates else confirmed.sent,
+            platform_chain=confirmed.platform_chain,
+        )
 
     def _conclude(self, verified: Verified, facts: HandshakeFacts) -> None:
         """Tell the verdict, act on it, and let what was held go."""
-        self._observer.verified(replace(self._preflight, facts=facts, verified=verified))
+        upstream = replace(self._preflight, facts=facts, verified=verified, alpn=self._server.alpn, alpn_offered=self._hello.alpn)
+        self._observer.verified(upstream)
         act_on(verified.judgement)
-        self._verified_chain = verified.chain
-        self._has_verdict = True
+        self._verified = upstream
 
-    def _remember(self, name: bytes) -> None:
-        """Remember a session that was verified, by the id or the ticket the client may resume it with."""
-        if name and self._verified_chain is not None:
-            self._sessions.remember(self._authority, name, VerifiedSession(self._rule, self._verified_chain))
+    def _remember_session(self) -> None:
+        """Remember the session, which was verified and accepted, by the id and the ticket the client may resume it with."""
+        chain = self.verified.verified.chain
+        if chain is not None:
+            for name in self._session_names:
+                self._sessions.remember(name, VerifiedSession(self._authority, self._rule, chain))
