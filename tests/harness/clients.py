@@ -6,6 +6,7 @@ They block, so async tests call them through `asyncio.to_thread`; `ask` does it 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import socket
 import ssl
@@ -61,8 +62,10 @@ def read_head(sock: socket.socket) -> bytes:
 def read_to_end(sock: socket.socket) -> bytes:
     """Read until the peer ends its direction; a TLS socket of ours raises SSLEOFError where that end is a cut."""
     data = bytearray()
-    while piece := sock.recv(65536):
-        data += piece
+    # A TLS socket that has ended its own direction raises SSLZeroReturnError where the peer ends its own in good order.
+    with contextlib.suppress(ssl.SSLZeroReturnError):
+        while piece := sock.recv(65536):
+            data += piece
     return bytes(data)
 
 
@@ -137,3 +140,35 @@ def intercept(proxy: RunningProxy, host: str = HOST, path: str = "/", port: int 
 async def ask(way: Way, proxy: RunningProxy, host: str = HOST) -> Answer:
     """Ask for `/` of a host, in one way or the other."""
     return await asyncio.to_thread({"origination": originate, "interception": intercept}[way], proxy, host)
+
+
+def hello_and_rest(context: ssl.SSLContext, server_hostname: str) -> tuple[bytes, ssl.SSLObject, ssl.MemoryBIO, ssl.MemoryBIO]:
+    """Begin a handshake in memory: the ClientHello, and what `finish_handshake` goes on with."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = context.wrap_bio(incoming, outgoing, server_hostname=server_hostname)
+    with contextlib.suppress(ssl.SSLWantReadError):
+        tls.do_handshake()
+    return outgoing.read(), tls, incoming, outgoing
+
+
+def finish_handshake(sock: socket.socket, tls: ssl.SSLObject, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> None:
+    """Go on with a handshake whose ClientHello was sent."""
+    while True:
+        try:
+            tls.do_handshake()
+        except ssl.SSLWantReadError:
+            data = sock.recv(65536)
+            if not data:
+                raise EOFError("the connection ended inside the handshake") from None
+            incoming.write(data)
+        else:
+            sock.sendall(outgoing.read())
+            return
+
+
+def end_direction(tls: ssl.SSLSocket) -> None:
+    """Send close_notify and go on reading (RFC 8446 §6.1); the peer must have nothing on its way to us meanwhile."""
+    tls.settimeout(0)
+    with contextlib.suppress(ssl.SSLWantReadError):
+        tls.unwrap()
+    tls.settimeout(_SECONDS)
