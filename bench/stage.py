@@ -72,7 +72,7 @@ def standing() -> Iterator[Stage]:
     """Set the stage: build the load generator, make certificates, start the origin; take it all down afterwards."""
     with tempfile.TemporaryDirectory(prefix="pinproxy-bench-") as name:
         directory = Path(name)
-        directory.chmod(0o755)
+        directory.chmod(0o777)  # squid gives its privileges up and still wants to write here
         load = directory / "load"
         build = ["cc", "-O2", "-pthread", "-o", str(load), str(HERE / "load.c"), "-lssl", "-lcrypto"]
         subprocess.run(build, check=True)
