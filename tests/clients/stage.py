@@ -35,6 +35,10 @@ class ConnectMode:
     ends_client_tls: bool
     rule_fields: Mapping[str, Any] = field(default_factory=dict)
 
+    def shown(self, alpn: str) -> set[str | None]:
+        """What a log line may say of an ALPN: in a tunnel, TLS 1.3 hides what was chosen."""
+        return {alpn} if self.ends_client_tls else {alpn, None}
+
 
 INTERCEPT = ConnectMode("interception", ends_client_tls=True)
 TUNNEL = ConnectMode("tunnel", ends_client_tls=False, rule_fields={"connect": "tunnel", "tls13": "preflight"})

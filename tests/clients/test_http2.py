@@ -40,7 +40,7 @@ async def test_http2_is_spoken_where_both_ends_speak_it(
         assert_answered(fetches)
         assert outcome.stdout.split() == ["2"] * len(fetches)
         lines = await stage.assert_allowed(connect_mode.name)
-        assert {line["alpn"] for line in lines} == {"h2"}
+        assert {line["alpn"] for line in lines} <= connect_mode.shown("h2")
 
 
 @each_client(where=speaks_http2)
@@ -74,5 +74,4 @@ async def test_a_client_without_http2_is_not_given_it(
         assert_answered(fetches)
         assert set(outcome.stdout.split()) <= {"1.1"}  # wget prints nothing
         lines = await stage.assert_allowed(connect_mode.name)
-        if connect_mode.ends_client_tls:
-            assert {line["alpn"] for line in lines} <= {"http/1.1", None}
+        assert {line["alpn"] for line in lines} <= {"http/1.1", None}
