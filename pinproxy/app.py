@@ -31,6 +31,7 @@ from pinproxy.report.status_book import StatusBook
 from pinproxy.settings.checks import startup_warnings
 from pinproxy.settings.load import load_settings
 from pinproxy.settings.model import Settings
+from pinproxy.settings.outward import make_upstream_proxy
 from pinproxy.settings.policy import build_policy_table
 from pinproxy.settings.watch import ConfigWatch
 
@@ -120,6 +121,7 @@ class App:
             eviction_grace_seconds=settings.eviction_grace,
             preflight_ttl_seconds=settings.preflight_ttl,
             resolver=resolver,
+            upstream_proxy=make_upstream_proxy(settings.upstream_proxy, settings.upstream_proxy_password_file, settings.no_proxy),
         )
         self._reporter.reload_succeeded(table, clock())
         self._stop_wanted = asyncio.Event()

@@ -63,6 +63,7 @@ from pinproxy.errors.upstream import (
     TlsHandshakeFailed,
     TlsVersion,
     UpstreamClosed,
+    UpstreamProxyRefused,
     UpstreamTimeout,
 )
 
@@ -111,6 +112,7 @@ __all__ = [
     "TlsVersion",
     "UpstreamClosed",
     "UpstreamError",
+    "UpstreamProxyRefused",
     "UpstreamTimeout",
     "refusal_codes",
 ]

@@ -99,6 +99,14 @@ class DialTimeout(UpstreamError):
     title = "Connecting to the server took too long"
 
 
+class UpstreamProxyRefused(UpstreamError):
+    """A proxy between us and the server that does not open the way."""
+
+    proxy_status = "connection_refused"
+    code = "upstream_proxy_refused"
+    title = "The upstream proxy did not open the way"
+
+
 class HandshakeTimeout(UpstreamError):
     """An upstream handshake that took longer than `limits.handshake_seconds`."""
 

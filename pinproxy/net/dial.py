@@ -1,4 +1,8 @@
-"""From a host to a connected TCP socket: resolve once, check every address, connect to exactly what was checked."""
+"""From a host to a connected TCP socket: resolve once, check every address, connect to exactly what was checked.
+
+Behind an upstream proxy, names are resolved there: what can be checked here is an address that was asked for as such, and that
+the proxy is not this one.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,7 @@ from pinproxy.authority import Authority, is_ip_address
 from pinproxy.errors import AddressDenied, DialRefused, DialTimeout, DnsFailed, LoopDetected
 from pinproxy.limits import Limits
 from pinproxy.net.own_addresses import OwnAddresses
+from pinproxy.net.upstream_proxy import UpstreamProxy, open_way
 from pinproxy.policy.address import is_globally_routable
 from pinproxy.policy.rule import DialOverride
 
@@ -35,13 +40,15 @@ class Destination:
 
     Attributes:
         authority: What was asked for.
-        addresses: In the order of preference.
+        addresses: In the order of preference; those of the upstream proxy where there is one on the way.
         port: The port to dial.
+        behind_proxy: What the upstream proxy is asked for; None: the addresses are the destination's own.
     """
 
     authority: Authority
     addresses: tuple[str, ...]
     port: int
+    behind_proxy: Authority | None = None
 
     def at(self, address: str) -> Destination:
         """Narrow it down to one of its addresses."""
@@ -51,11 +58,22 @@ class Destination:
 class Dialler:
     """Connects to authorities. The one place where an upstream TCP connection begins."""
 
-    def __init__(self, limits: Limits, own_addresses: OwnAddresses, resolver: Resolver = resolve_with_system) -> None:
-        """Keep the bounds and the addresses that must not be dialled."""
+    def __init__(
+        self,
+        limits: Limits,
+        own_addresses: OwnAddresses,
+        resolver: Resolver = resolve_with_system,
+        upstream_proxy: UpstreamProxy | None = None,
+    ) -> None:
+        """Keep the bounds, the addresses that must not be dialled, and the proxy on the way; None: there is none."""
         self._limits = limits
         self._own_addresses = own_addresses
         self._resolver = resolver
+        self._upstream_proxy = upstream_proxy
+
+    def goes_through_proxy(self, host: str) -> bool:
+        """Tell whether a host is reached through the upstream proxy."""
+        return self._upstream_proxy is not None and self._upstream_proxy.serves(host)
 
     async def find(self, authority: Authority, override: DialOverride | None, *, is_listed: bool) -> Destination:
         """Resolve an authority, and check every address it has.
@@ -73,30 +91,48 @@ class Dialler:
         target = authority
         if override is not None:
             target = Authority(override.address, override.port or authority.port)
+        if self._upstream_proxy is not None and self._upstream_proxy.serves(target.host):
+            if target.is_ip_address:
+                self._check(authority, [target.host], target.port, is_listed=is_listed)
+            way = self._upstream_proxy.authority
+            addresses = await self._resolve(way.host)
+            self._check(way, addresses, way.port, is_listed=True)
+            return Destination(authority, tuple(addresses), way.port, target)
         # 1. Resolve once: what is checked below is what is dialled (DNS rebinding).
         addresses = await self._resolve(target.host)
         # 2. Every address, not only the first: a second record is a second way in.
+        self._check(authority, addresses, target.port, is_listed=is_listed)
+        return Destination(authority, tuple(addresses), target.port)
+
+    def _check(self, authority: Authority, addresses: Sequence[str], port: int, *, is_listed: bool) -> None:
         for address in addresses:
-            if self._own_addresses.contains(address, target.port):
-                raise LoopDetected(f"{authority} leads to {Authority(address, target.port)}, which is this proxy")
+            if self._own_addresses.contains(address, port):
+                raise LoopDetected(f"{authority} leads to {Authority(address, port)}, which is this proxy")
             if not is_listed and not self._limits.allow_private and not is_globally_routable(address):
                 raise AddressDenied(
                     f"{authority} leads to {address}, which is not globally routable; "
                     "list the host, or set limits.allow_private: true"
                 )
-        return Destination(authority, tuple(addresses), target.port)
 
     async def connect(self, destination: Destination) -> socket.socket:
-        """Connect to a destination, its address families raced (RFC 8305).
+        """Connect to a destination, its address families raced (RFC 8305), and through the upstream proxy if it is behind it.
 
         Returns:
             A connected, non-blocking socket with TCP_NODELAY.
 
         Raises:
             DialRefused, DialTimeout: Nobody there.
+            UpstreamProxyRefused: The upstream proxy does not open the way.
         """
-        sock = await self._connect(destination.authority, destination.addresses, destination.port)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        proxy, target = self._upstream_proxy, destination.behind_proxy
+        if proxy is None or target is None:
+            return await self._connect(str(destination.authority), destination.addresses, destination.port)
+        sock = await self._connect(f"the upstream proxy {proxy.authority}", destination.addresses, destination.port)
+        try:
+            await open_way(sock, proxy, target, self._limits)
+        except BaseException:
+            sock.close()
+            raise
         return sock
 
     async def _resolve(self, host: str) -> Sequence[str]:
@@ -113,19 +149,21 @@ class Dialler:
             raise DnsFailed(f"{host} has no address")
         return addresses
 
-    async def _connect(self, authority: Authority, addresses: Sequence[str], port: int) -> socket.socket:
+    async def _connect(self, name: str, addresses: Sequence[str], port: int) -> socket.socket:
         infos = [_address_info(address, port) for address in addresses]
         try:
             async with asyncio.timeout(self._limits.connect_seconds):
-                return await aiohappyeyeballs.start_connection(
+                sock = await aiohappyeyeballs.start_connection(
                     infos, happy_eyeballs_delay=_CONNECTION_ATTEMPT_DELAY_SECONDS, interleave=1
                 )
         except TimeoutError as error:
             raise DialTimeout(
-                f"{authority} at {', '.join(addresses)} did not answer within {self._limits.connect_seconds:g} s"
+                f"{name} at {', '.join(addresses)} did not answer within {self._limits.connect_seconds:g} s"
             ) from error
         except OSError as error:
-            raise DialRefused(f"{authority} at {', '.join(addresses)} port {port} refused or cannot be reached") from error
+            raise DialRefused(f"{name} at {', '.join(addresses)} port {port} refused or cannot be reached") from error
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return sock
 
 
 def _address_info(address: str, port: int) -> aiohappyeyeballs.AddrInfoType:

@@ -161,6 +161,12 @@ class UpstreamOpener:
         observer.dialled(format_address(_peer_of(sock, destination.authority)))
         return sock
 
+    def way_again(self, authority: Authority, sock: socket.socket) -> DialOverride:
+        """Say how to come once more to where a plain connection leads: its address; or what an upstream proxy was asked for."""
+        if self._dialler.goes_through_proxy(authority.host):
+            return DialOverride(authority.host, authority.port)
+        return DialOverride(_peer_of(sock, authority)[0], authority.port)
+
     async def open_plain(self, authority: Authority, observer: UpstreamObserver) -> socket.socket:
         """Connect without TLS to a host that no rule lists, under `unlisted: allow`."""
         destination = await self._dialler.find(authority, None, is_listed=False)

@@ -16,7 +16,7 @@ from pinproxy.authority import Authority
 from pinproxy.errors import NotTls, Refused, SniMismatch
 from pinproxy.net.peek import peek_at_least
 from pinproxy.net.socket_relay import SocketRelay
-from pinproxy.policy.rule import DialOverride, HostRule
+from pinproxy.policy.rule import HostRule
 from pinproxy.proxy.connect import AfterEstablished, ConnectRequest
 from pinproxy.proxy.first_flight import read_client_hello
 
@@ -37,7 +37,7 @@ async def tunnel_blindly(request: ConnectRequest) -> HostRule | None:
     # 1.
     server = await proxy.opener.open_plain(request.authority, record)
     try:
-        address = DialOverride(str(server.getpeername()[0]), request.authority.port)
+        address = proxy.opener.way_again(request.authority, server)
         await request.establish()
     except BaseException:
         server.close()

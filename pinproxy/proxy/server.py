@@ -18,6 +18,7 @@ from pinproxy.net.pipe import PipePool
 from pinproxy.net.preflight import Preflights
 from pinproxy.net.upstream import UpstreamOpener
 from pinproxy.net.upstream_pool import UpstreamPool
+from pinproxy.net.upstream_proxy import UpstreamProxy
 from pinproxy.policy.table import PolicyTable
 from pinproxy.proxy.connection import HTTP, serve_proxy_client
 from pinproxy.proxy.live import LiveConnections
@@ -47,6 +48,7 @@ class Server:
         eviction_grace_seconds: float = 0.0,
         preflight_ttl_seconds: float = 60.0,
         resolver: Resolver = resolve_with_system,
+        upstream_proxy: UpstreamProxy | None = None,
     ) -> None:
         """Put the parts together; nothing is bound yet.
 
@@ -60,11 +62,12 @@ class Server:
             eviction_grace_seconds: How long a tunnel that a reload denies may live on.
             preflight_ttl_seconds: How long a tunnel may rest on a preflight made for another.
             resolver: How names become addresses.
+            upstream_proxy: The proxy between us and the world; None: there is none.
         """
         self.addresses: tuple[Authority, ...] = ()
         self._own_addresses = OwnAddresses()
         deadlines = Deadlines()
-        opener = UpstreamOpener(Dialler(limits, self._own_addresses, resolver), limits, clock)
+        opener = UpstreamOpener(Dialler(limits, self._own_addresses, resolver, upstream_proxy), limits, clock)
         self._proxy = Proxy(
             policy=PolicyInForce(table),
             limits=limits,

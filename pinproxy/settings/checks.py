@@ -33,6 +33,7 @@ def check(settings: Settings, pin_set_names: Collection[str], host_numbers: Sequ
     """
     yield from _listening(settings)
     yield from _local_ca(settings)
+    yield from _upstream_proxy(settings)
     yield from _pins_of_hosts(settings, pin_set_names, host_numbers)
     yield from _tunnels(settings, host_numbers)
     yield from _collisions(settings, host_numbers)
@@ -58,6 +59,18 @@ def _local_ca(settings: Settings) -> Iterator[Finding]:
     if settings.local_ca.constrain_names and settings.local_ca.directory is not None:
         text = "needs `directory: null`: a CA that is kept would not fit the hosts of tomorrow"
         yield Finding(("local_ca", "constrain_names"), text)
+
+
+def _upstream_proxy(settings: Settings) -> Iterator[Finding]:
+    url = settings.upstream_proxy
+    if settings.upstream_proxy_password_file is None:
+        return
+    if url is None or url.user is None:
+        text = "stands here without a user; expected one in `upstream_proxy`, as in http://user@host:port"
+        yield Finding(("upstream_proxy_password_file",), text)
+    elif url.password is not None:
+        text = "`upstream_proxy` holds a password already; keep one of them"
+        yield Finding(("upstream_proxy_password_file",), text)
 
 
 def _pins_of_hosts(settings: Settings, pin_set_names: Collection[str], host_numbers: Sequence[int]) -> Iterator[Finding]:

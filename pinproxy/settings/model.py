@@ -21,6 +21,7 @@ from pinproxy.policy.rule import ChainProfile, Connect, Mode, Tls13
 from pinproxy.policy.table import Unlisted
 from pinproxy.settings.key_files import Roots
 from pinproxy.settings.limits_model import LimitsValue
+from pinproxy.settings.outward import NoProxyEntry, PasswordFile, UpstreamProxyUrl
 from pinproxy.settings.own_certificate import OwnCertificateSection
 from pinproxy.settings.pin_model import (
     ForbiddenEntry,
@@ -220,6 +221,20 @@ class Settings(Section):
     local_ca: LocalCaSection = Field(LocalCaSection(), description="The CA that interception uses.")
     pin_sets: dict[_PinSetName, PinSetSection] = Field({}, description="Pins by name, for one host or several.")
     hosts: Many[HostSection] = Field((), description="The hosts that clients may reach, and what is asked of them.")
+    upstream_proxy: UpstreamProxyUrl | None = Field(
+        None,
+        description="A proxy between us and the world, as http://[user:password@]host:port; null: none. It is asked for every "
+        "host by CONNECT, and resolves their names.",
+        examples=["http://proxy.corp.example:8080"],
+    )
+    upstream_proxy_password_file: PasswordFile | None = Field(
+        None, description="File that holds the password of the user in `upstream_proxy`, readable by nobody else; null: none."
+    )
+    no_proxy: Many[NoProxyEntry] = Field(
+        ("localhost", "127.0.0.0/8", "::1"),
+        description="Hosts that go without `upstream_proxy`: a name with everything below it, an address, or a network. Names "
+        "are not resolved to find out.",
+    )
     limits: LimitsValue = Field(Limits(), description="Bounds that a peer can run into.")
     log: LogSection = Field(LogSection(), description="The log, on stderr.")
     reload: ReloadSection = Field(ReloadSection(), description="How changes of the configuration are noticed.")

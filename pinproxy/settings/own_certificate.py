@@ -54,7 +54,7 @@ def _read_chain(value: object, info: ValidationInfo) -> PemFile:
 
 def _read_key(value: object, info: ValidationInfo) -> PemFile:
     path, name = read_path(value, info), shown(value)
-    file = PemFile(path, name, _read(path, name, "an unencrypted private key in PEM", is_secret=True))
+    file = PemFile(path, name, read_secret(path, name, "an unencrypted private key in PEM"))
     _parsed_key(file)
     return file
 
@@ -66,6 +66,20 @@ def _parsed_key(file: PemFile) -> PrivateKeyTypes:
         raise ValueError(f"{file.name} is encrypted; expected a key without a password, in a file of mode 0600") from error
     except ValueError as error:
         raise ValueError(f"{file.name} holds no private key that can be decoded; expected one in PEM") from error
+
+
+def read_secret(path: Path, name: str, expected: str) -> bytes:
+    """Read a small file that nobody else may read.
+
+    Args:
+        path: Where it is.
+        name: The same as the operator wrote it.
+        expected: What it should be, for messages.
+
+    Raises:
+        ValueError: Unreadable, too large, or readable by others.
+    """
+    return _read(path, name, expected, is_secret=True)
 
 
 def _read(path: Path, name: str, expected: str, *, is_secret: bool) -> bytes:

@@ -20,6 +20,7 @@ _SECONDS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0
 _BYTES = {"": 1, "B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 _LISTEN = re.compile(r"(\[[^\]]*\]|[^:\[\]]*):([0-9]{1,5})")
 _MAX_PORT = 65535
+_USERINFO = re.compile(r"://[^\s]*@")
 
 
 def shown(value: object) -> str:
@@ -30,7 +31,8 @@ def shown(value: object) -> str:
         return "a list" if value else "an empty list"
     if isinstance(value, dict):
         return "a mapping"
-    text = str(value) if isinstance(value, int | float | date) else repr(value)
+    # A URL that stands in the wrong place may hold a password.
+    text = str(value) if isinstance(value, int | float | date) else _USERINFO.sub("://…@", repr(value))
     return text if len(text) <= 80 else text[:77] + "…"
 
 

@@ -100,6 +100,7 @@ async def running_proxy(
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     eviction_grace_seconds: float = 0.0,
     local_ca: LocalCa | None = None,
+    **further: Any,
 ) -> AsyncIterator[RunningProxy]:
     """Run a proxy on 127.0.0.1.
 
@@ -111,6 +112,7 @@ async def running_proxy(
         clock: The wall clock certificates are checked against.
         eviction_grace_seconds: For tunnels that a swap denies.
         local_ca: Its CA; by default a throw-away one.
+        further: Further arguments of the server.
     """
     stream = tempfile.NamedTemporaryFile("w", suffix=".log")  # noqa: SIM115 - closed below; a with would indent it all
     log, metrics, book = Log("json", "info", stream), Metrics(), StatusBook()
@@ -133,6 +135,7 @@ async def running_proxy(
         clock=clock,
         eviction_grace_seconds=eviction_grace_seconds,
         resolver=resolve,
+        **further,
     )
     server.start()
     try:
