@@ -66,15 +66,14 @@ class Relay:
     def expire(self) -> None:
         """End at the deadline, unless something moved since it was set."""
         ends = (self.client, self.upstream)
-        is_half_closed = any(end.has_ended or end.is_lost for end in ends)
-        patience = self._limits.half_closed_seconds if is_half_closed else self._limits.idle_seconds
         now = self._loop.time()
-        self.deadline = max(end.last_received for end in ends) + patience
+        last_moved = max(end.last_received for end in ends)
         # A slow reader of what is held is no silence.
         held = sum(end.held_bytes for end in ends)
         if held != self._held_bytes:
-            self._held_bytes = held
-            self.deadline = now + patience
+            self._held_bytes, last_moved = held, now
+        is_half_closed = any(end.has_ended or end.is_lost for end in ends)
+        self.deadline = last_moved + (self._limits.half_closed_seconds if is_half_closed else self._limits.idle_seconds)
         if self.deadline <= now:
             self.abort()
 

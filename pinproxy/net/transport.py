@@ -17,11 +17,14 @@ Rules of this file:
 
 from __future__ import annotations
 
+import array
 import asyncio
 import contextlib
+import fcntl
 import socket
 import ssl
 import struct
+import termios
 from collections import deque
 from typing import Any, cast
 
@@ -32,6 +35,7 @@ from pinproxy.net.close_notify import make_close_notify
 READ_BYTES = 16 * 1024
 _READS_PER_WAKE = 16  # 256 KiB, then the other connections have their turn
 _WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+_RECHECK_SECONDS = 0.05  # the kernel tells nobody that everything was acknowledged
 _LINGER_ZERO = struct.pack("ii", 1, 0)
 
 
@@ -61,6 +65,7 @@ class SocketTransport(asyncio.Transport):
         self._has_read_eof = False
         self._wants_write_eof = False
         self._has_written_eof = False
+        self._write_error: OSError | None = None
         self._is_closing = False
         self._is_cutting = False
         self._is_gone = False
@@ -98,7 +103,20 @@ class SocketTransport(asyncio.Transport):
         self._is_closing = self._is_cutting = True
         self.pause_reading()
         if not self._backlog:
+            self._cut_when_sent()
+
+    def _cut_when_sent(self) -> None:
+        """Cut as soon as the kernel has nothing left to send, which a plain connection's reset would throw away."""
+        if not self._is_gone and not self._is_tls and self._unsent_in_kernel():
+            self._loop.call_later(_RECHECK_SECONDS, self._cut_when_sent)
+        else:
             self.abort()
+
+    def _unsent_in_kernel(self) -> int:
+        count = array.array("i", [0])
+        with contextlib.suppress(OSError):  # the socket is gone, or its kind cannot tell
+            fcntl.ioctl(self._fd, termios.TIOCOUTQ, count)  # tcp(7): SIOCOUTQ
+        return count[0]
 
     def abort(self) -> None:
         """Cut at once; what is held is lost."""
@@ -170,6 +188,9 @@ class SocketTransport(asyncio.Transport):
         return len(data)
 
     def _on_read_eof(self) -> None:
+        if self._write_error is not None:
+            self._finish(self._write_error)  # the kernel tells of a reset only once, and then of an end
+            return
         self.pause_reading()
         self._has_read_eof = True
         if not self._protocol.eof_received():
@@ -216,7 +237,7 @@ class SocketTransport(asyncio.Transport):
             return
         self._disarm_writer()
         if self._is_cutting:
-            self.abort()
+            self._cut_when_sent()
         elif self._is_closing or self._wants_write_eof:
             self._end_writing()
 
@@ -236,10 +257,11 @@ class SocketTransport(asyncio.Transport):
     def _give_up_writing(self, error: OSError) -> None:
         """Write no more. The protocol hears of it later, as it may be in the middle of something."""
         self._wants_write_eof = self._has_written_eof = True
+        self._write_error = error
         self._drop_backlog()
-        self._loop.call_soon(self._read_last_words, error)
+        self._loop.call_soon(self._read_last_words)
 
-    def _read_last_words(self, error: OSError) -> None:
+    def _read_last_words(self) -> None:
         # > RFC 9112 §9.5: A client sending a message body SHOULD monitor the … connection for an error response while it is
         # > transmitting the request.
         # What arrived before the reset is still to be read.
@@ -248,7 +270,7 @@ class SocketTransport(asyncio.Transport):
                 pass
         except Exception as failure:  # noqa: BLE001 - the boundary of every protocol callback: log, close, never go on
             self._protocol_failed(failure)
-        self._finish(error)
+        self._finish(self._write_error)
 
     def can_write_eof(self) -> bool:
         """Half-close works, plain and TLS."""

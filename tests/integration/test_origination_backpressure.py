@@ -1,4 +1,4 @@
-"""A slow reader makes the fast writer wait: what the proxy holds is bounded by `limits.buffer_bytes`, whatever the body's size."""
+"""A slow reader makes the fast writer wait: what the proxy holds is bounded by `limits.buffer_bytes`, not by the body."""
 
 from __future__ import annotations
 
