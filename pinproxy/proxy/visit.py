@@ -60,8 +60,10 @@ def accept(client: socket.socket, proxy: Proxy, reply: Reply, story: Story) -> N
     if proxy.is_draining or len(proxy.live) >= proxy.limits.connections:
         _turn_away(client, proxy, reply)
         return
-    slot = proxy.live.add()
-    slot.task = proxy.spawn(_serve(Visit(client, proxy, slot, reply, _peer_name(client)), story))
+    visit = Visit(client, proxy, proxy.live.add(), reply, _peer_name(client))
+    visit.slot.task = task = proxy.spawn(_serve(visit, story))
+    # Not in the task itself: one that is cancelled before its first step never gets as far as its own `except`.
+    task.add_done_callback(lambda ended: _hang_up(visit) if ended.cancelled() else None)
 
 
 def _turn_away(client: socket.socket, proxy: Proxy, reply: Reply) -> None:
@@ -100,7 +102,6 @@ async def _serve(visit: Visit, story: Story) -> None:
             return
     except asyncio.CancelledError:
         _finish(visit, Draining("the proxy ended before the connection did"))
-        _hang_up(visit)
         raise
     except OSError:
         _finish(visit, ClientClosed("the client reset the connection"))

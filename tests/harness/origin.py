@@ -86,11 +86,11 @@ async def running_origin(
 
     async def carry(client: socket.socket, number: int) -> None:
         tls = context(number) if callable(context) else context
-        if gate is not None:
-            await gate.wait()
         reader = _Tap(origin)
         protocol = asyncio.StreamReaderProtocol(reader)
         try:
+            if gate is not None:
+                await gate.wait()
             transport, _ = await loop.connect_accepted_socket(lambda: protocol, client, ssl=tls)
         except (OSError, asyncio.CancelledError):
             client.close()  # the proxy does not like the certificate, as some tests want it to
