@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 from dataclasses import dataclass
 from typing import Protocol
@@ -80,12 +79,13 @@ class ConnectRequest:
             upstream: The verification it rests on; None: there was none to rest on.
         """
         proxy, record = self.proxy, self.record
-        self.slot.carrying = tunnel = Tunnel(relay, self.authority, upstream, proxy.eviction_grace_seconds)
-        # A reload may have come in during the handshake, when there was no tunnel to review yet.
-        tunnel.review(proxy.policy.table, proxy.clock())
         try:
+            self.slot.carrying = tunnel = Tunnel(relay, self.authority, upstream, proxy.eviction_grace_seconds)
+            # A reload may have come in during the handshake, when there was no tunnel to review yet.
+            tunnel.review(proxy.policy.table, proxy.clock())
             error = await relay.done
-        except asyncio.CancelledError:
+        except BaseException:
+            # Cancelled, or a defect: a relay that nobody watches over must not go on, nor its sockets be closed under it.
             relay.abort()
             raise
         finally:
