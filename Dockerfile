@@ -10,7 +10,7 @@ RUN python3 -m venv /opt/pinproxy \
  && /opt/pinproxy/bin/python -m pip install --require-hashes --only-binary :all: --requirement requirements.lock \
  && python3 -m venv /opt/build \
  && /opt/build/bin/python -m pip install --require-hashes --only-binary :all: --requirement requirements-build.lock
-COPY pyproject.toml LICENSE ./
+COPY pyproject.toml README.md LICENSE ./
 COPY pinproxy pinproxy
 # The wheel is built with the locked backend; then pip itself goes, which a running proxy has no use for.
 RUN /opt/build/bin/python -m hatchling build --target wheel \
