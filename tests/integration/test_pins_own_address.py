@@ -1,0 +1,69 @@
+"""The proxy never connects to itself, by whatever name or address it is asked to."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from pinproxy.authority import Authority
+from tests.harness.clients import Answer, Way, connect, each_way, get_head, intercept, read_answer
+from tests.harness.origin import running_origin
+from tests.harness.pki import make_leaf, make_root, server_context
+from tests.harness.running import HOST, RunningProxy, host_rule, running_proxy
+
+ROOT = make_root()
+LEAF = make_leaf(ROOT, HOST)
+RULE = host_rule([LEAF.pin], ROOT.anchors)
+
+
+async def ask_at(way: Way, proxy: RunningProxy, port: int, host: str = HOST) -> Answer:
+    """Ask for a host at a port."""
+
+    def originate() -> Answer:
+        with connect(proxy) as client:
+            client.sendall(get_head(f"http://{host}:{port}/", f"{host}:{port}", further="Connection: close\r\n"))
+            return read_answer(client)
+
+    def tunnel() -> Answer:
+        return intercept(proxy, host, port=port)
+
+    return await asyncio.to_thread(originate if way == "origination" else tunnel)
+
+
+@each_way
+@pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0", "::ffff:127.0.0.1", "::", "::ffff:0.0.0.0"])  # noqa: S104
+async def test_a_name_that_leads_back_here_is_a_loop(way: Way, address: str) -> None:
+    """Linux connects the unspecified addresses to loopback, and an IPv4-mapped one to its IPv4 node."""
+    async with running_proxy(RULE, addresses={HOST: address}) as proxy:
+        answer = await ask_at(way, proxy, proxy.port)
+        assert (answer.status, answer.code) == (403, "loop_detected")
+        assert (await proxy.connection())["code"] == "loop_detected"
+        assert proxy.resolved == [HOST]
+
+
+@each_way
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "[::ffff:127.0.0.1]", "[::]"])  # noqa: S104
+async def test_an_address_that_leads_back_here_is_a_loop(way: Way, host: str) -> None:
+    """The same without a name; the addresses are listed, so that nothing but the loop stands in the way."""
+    rules = [host_rule([LEAF.pin], ROOT.anchors, host=name) for name in ("127.0.0.1", "0.0.0.0", "::")]  # noqa: S104
+    async with running_proxy(*rules) as proxy:
+        answer = await ask_at(way, proxy, proxy.port, host)
+        assert (answer.status, answer.code) == (403, "loop_detected")
+
+
+@each_way
+async def test_the_admin_address_is_our_own_as_well(way: Way) -> None:
+    """What `never_dial` names is no destination: nobody reaches the admin server through the proxy."""
+    async with running_origin(server_context(LEAF)) as admin:
+        async with running_proxy(RULE, addresses={HOST: "127.0.0.1"}) as proxy:
+            proxy.server.never_dial(Authority("127.0.0.1", admin.port))
+            assert (await ask_at(way, proxy, admin.port)).code == "loop_detected"
+        assert admin.connections == 0
+
+
+@each_way
+async def test_the_same_address_at_another_port_is_no_loop(way: Way) -> None:
+    """The twin of them all."""
+    async with running_origin(server_context(LEAF)) as origin, running_proxy(RULE, addresses={HOST: "127.0.0.1"}) as proxy:
+        assert (await ask_at(way, proxy, origin.port)).status == 200
