@@ -12,7 +12,6 @@ import contextlib
 import os
 import shutil
 import signal
-import sys
 import tempfile
 from pathlib import Path
 
@@ -78,6 +77,7 @@ class _Child:
         self._command = command
         self._settings = settings
         self._process: asyncio.subprocess.Process | None = None
+        self._early: list[signal.Signals] = []
         self._story: asyncio.Task[None] | None = None
 
     def start(self, app: App) -> None:
@@ -91,6 +91,8 @@ class _Child:
         variables = client_environment(app.addresses[0], unproxied(self._settings), self._settings.local_ca.publish)
         try:
             self._process = await asyncio.create_subprocess_exec(*self._command, env=extend(os.environ, variables))
+            for number in self._early:
+                self._forward(number)
             code = await self._process.wait()
             self.exit_code = code if code >= 0 else _SIGNALLED - code
         except OSError as error:
@@ -100,17 +102,25 @@ class _Child:
 
     def _forward(self, number: signal.Signals) -> None:
         """Pass a signal on. Ctrl-C in a terminal reaches the whole foreground group: the child has had it already."""
-        if self._process is None or (number == signal.SIGINT and _is_foreground()):
+        if number == signal.SIGINT and _is_foreground():
+            return
+        if self._process is None:
+            self._early.append(number)  # it is being started
             return
         with contextlib.suppress(ProcessLookupError):  # it has just ended
             self._process.send_signal(number)
 
 
 def _is_foreground() -> bool:
+    """Tell whether a terminal's signals reach us; stdin may well be a file then, so the terminal itself is asked."""
     try:
-        return os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
-    except (OSError, ValueError):  # no terminal, or no stdin at all
+        terminal = os.open(os.ctermid(), os.O_RDONLY | os.O_NOCTTY)
+    except OSError:
         return False
+    try:
+        return os.tcgetpgrp(terminal) == os.getpgrp()
+    finally:
+        os.close(terminal)
 
 
 def _not_started(program: str, *, is_there: bool) -> int:

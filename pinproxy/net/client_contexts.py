@@ -29,7 +29,7 @@ def client_context(
             chain and name, inside the handshake and therefore before the pins are compared: an impostor with a valid
             certificate learns who we are, and a signature it can use for nothing else.
     """
-    # CERT_REQUIRED and check_hostname are this protocol's defaults; no line of this project turns either off.
+    # CERT_REQUIRED and check_hostname are this protocol's defaults; nothing that carries traffic turns either off.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = _MINIMUM_VERSIONS[min_tls]
     # > RFC 9525 §6.3: … the Common Name … MUST NOT be used. On by default in Python, where it lets a CN escape name constraints.

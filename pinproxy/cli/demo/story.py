@@ -84,7 +84,7 @@ WAYS = (
     Way(
         name="tunnel",
         scheme="https",
-        says="https:// through CONNECT, the client's own TLS untouched; TLS 1.3 hides certificates, so a preflight asks: `advisory`",
+        says="https:// through CONNECT, the client's own TLS untouched; TLS 1.3 hides certificates, hence only `advisory`",
         domain="tunnel.example.test",
         options=("connect: tunnel", "tls13: preflight"),
         is_end_to_end=True,
