@@ -1,4 +1,4 @@
-"""Accepting clients on a TCP address, as raw sockets.
+"""Accepting clients on a TCP address or a UNIX socket, as raw sockets.
 
 Raw, not `asyncio.start_server`: the first bytes of a client decide whether the kernel, the TLS library or the HTTP reader gets
 to read the rest, and a stream reader would already have taken them.
@@ -13,6 +13,10 @@ from collections.abc import Callable
 
 from pinproxy.authority import Authority
 from pinproxy.errors import Problem, SettingsError
+from pinproxy.net.unix_socket import SocketFile, UnixAddress, listen_on_path
+
+ListenAddress = Authority | UnixAddress
+"""Where clients are accepted."""
 
 _BACKLOG = 1024  # the kernel caps it at net.core.somaxconn
 _ACCEPTS_PER_WAKE = 64
@@ -21,39 +25,37 @@ _BREATHER_SECONDS = 1.0  # asyncio's own habit after EMFILE
 
 
 class Listener:
-    """One bound address. Every accepted socket goes to the callback, non-blocking, with TCP_NODELAY."""
+    """One bound address. Every accepted socket goes to the callback, non-blocking, over TCP with TCP_NODELAY."""
 
-    def __init__(self, address: Authority, accepted: Callable[[socket.socket], None]) -> None:
+    def __init__(self, address: ListenAddress, accepted: Callable[[socket.socket], None]) -> None:
         """Remember where and to whom; nothing is bound yet."""
         self._address = address
         self._accepted = accepted
         self._sock: socket.socket | None = None
+        self._file: SocketFile | None = None
         self._breather: asyncio.TimerHandle | None = None
 
-    def bind(self) -> tuple[str, int]:
+    def bind(self) -> ListenAddress:
         """Bind and listen.
 
         Returns:
-            The bound host and port (the kernel's choice for port 0).
+            What is bound: the kernel's choice for port 0.
 
         Raises:
             SettingsError: The address cannot be bound.
         """
-        family = socket.AF_INET6 if ":" in self._address.host else socket.AF_INET
-        sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        address = self._address
         try:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            sock.bind((self._address.host, self._address.port))
-            sock.listen(_BACKLOG)
+            if isinstance(address, UnixAddress):
+                self._sock, self._file = listen_on_path(address, _BACKLOG)
+                return address
+            self._sock = _listen_on_port(address)
         except OSError as error:
-            sock.close()
-            message = f"cannot listen on {self._address}: {error.strerror}; is another process on that port?"
+            hint = "" if isinstance(address, UnixAddress) else "; is another process on that port?"
+            message = f"cannot listen on {address}: {error.strerror}{hint}"
             raise SettingsError((Problem("listen", 0, 0, "", message),)) from error
-        self._sock = sock
-        host, port = sock.getsockname()[:2]
-        return str(host), int(port)
+        host, port = self._sock.getsockname()[:2]
+        return Authority(str(host), int(port))
 
     def start(self) -> None:
         """Begin to accept."""
@@ -61,7 +63,7 @@ class Listener:
             asyncio.get_running_loop().add_reader(self._sock.fileno(), self._accept_some)
 
     def close(self) -> None:
-        """Stop accepting and free the port."""
+        """Stop accepting and free the port, or the path."""
         if self._breather is not None:
             self._breather.cancel()
             self._breather = None
@@ -69,6 +71,9 @@ class Listener:
             asyncio.get_running_loop().remove_reader(self._sock.fileno())
             self._sock.close()
             self._sock = None
+        if self._file is not None:
+            self._file.remove()
+            self._file = None
 
     def _accept_some(self) -> None:
         sock = self._sock
@@ -85,8 +90,9 @@ class Listener:
                 self._take_a_breather(error)
                 return
             client.setblocking(False)  # noqa: FBT003 - the stdlib takes it by position only
-            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            client.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            if client.family != socket.AF_UNIX:
+                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             self._accepted(client)
 
     def _take_a_breather(self, error: OSError) -> None:
@@ -96,3 +102,18 @@ class Listener:
         if self._sock is not None:
             loop.remove_reader(self._sock.fileno())
         self._breather = loop.call_later(_BREATHER_SECONDS, self.start)
+
+
+def _listen_on_port(address: Authority) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind((address.host, address.port))
+        sock.listen(_BACKLOG)
+    except BaseException:
+        sock.close()
+        raise
+    return sock

@@ -13,6 +13,7 @@ Rules of this file:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from pinproxy.authority import Authority
@@ -23,6 +24,7 @@ from pinproxy.http1.framing import BodyKind, Framing
 from pinproxy.http1.head import Fields, RequestHead, ResponseHead
 from pinproxy.net.transport import SocketTransport
 from pinproxy.policy.rule import HostRule
+from pinproxy.proxy.errand import Errand
 from pinproxy.proxy.http_opening import open_http_upstream
 from pinproxy.proxy.http_upstream import HttpUpstream
 from pinproxy.proxy.proxy import Proxy
@@ -80,6 +82,7 @@ class Exchange:
         "_request_framing",
         "_response",
         "_response_lives_on",
+        "_retell",
         "_rule",
         "_unsent",
         "_upstream",
@@ -106,26 +109,25 @@ class Exchange:
         self._upstream: HttpUpstream | None = None
         self._response = ResponseWriter(client.transport, request.minor, record.id)
         self._response_lives_on = False
+        self._retell: Callable[[ResponseHead], ResponseHead] | None = None
         self._last_moved = 0
         self._is_over = False
 
     # --- where it goes ----------------------------------------------------------------------------------------------
 
-    def begin(self, authority: Authority, rule: HostRule | None, path: bytes, host: bytes) -> None:
+    def begin(self, errand: Errand) -> None:
         """Send the request on its way: over an idle connection, or a new one that is verified first.
 
         Args:
-            authority: Where to.
-            rule: Its rule; None: unlisted, forwarded as plain HTTP.
-            path: Request target for the origin.
-            host: Host field for the origin.
+            errand: Where to.
 
         Raises:
             BadRequest: The request may not go past this proxy.
         """
-        self._authority, self._rule = authority, rule
+        self._authority, self._rule = authority, rule = errand.authority, errand.rule
+        self._retell = errand.retell
         self._head = forward_request_head(
-            self.request, self._request_framing, path=path, host=host, keep_upgrade=self._may_upgrade
+            self.request, self._request_framing, path=errand.path, host=errand.host, keep_upgrade=self._may_upgrade
         )
         pooled = self._take_pooled(authority, rule)
         if pooled is not None:
@@ -218,6 +220,8 @@ class Exchange:
 
     def take_response_head(self, head: ResponseHead, framing: Framing) -> None:
         """Pass an interim or the final head on to the client."""
+        if self._retell is not None:
+            head = self._retell(head)
         if head.is_interim:
             self._response.interim(head)
             if self.is_request_done:

@@ -2,7 +2,8 @@
 
 GET http://api.example.com/v1 HTTP/1.1            client to us, in clear, beside it on the same machine
   1. Read the head; refuse what two readers could read differently.
-  2. Bring the authority into its one form: `http://` without a port, or with 80, means TLS on 443.
+  2. Decide where it goes: where its target says (`proxy.errand`), or where the route leads (`proxy.route`). `http://` without a
+     port, or with 80, means TLS on 443.
   3. Find the rule; refuse unlisted hosts, or forward them as they are where the operator allows it.
   4. Send it over a connection whose chain and pins were judged (`proxy.exchange`).
   5. Pass the response back; then the next request, pipelined ones in their order.
@@ -14,25 +15,20 @@ import asyncio
 from datetime import datetime
 from typing import cast
 
-from pinproxy.authority import Authority, parse_authority
-from pinproxy.errors import BadRequest, ClientClosed, Draining, HeadTimeout, PinError, Refused
-from pinproxy.http1.fields import host_field
+from pinproxy.errors import ClientClosed, Draining, HeadTimeout, PinError, Refused
 from pinproxy.http1.head import RequestHead
 from pinproxy.http1.refusal import render_refusal
 from pinproxy.http1.stream import End, RequestReader, Signal
-from pinproxy.http1.target import RequestTarget, TargetForm, request_target
 from pinproxy.net.lingering_close import LingeringClose
 from pinproxy.net.transport import SocketTransport
-from pinproxy.policy.rule import HostRule
 from pinproxy.policy.table import PolicyTable
+from pinproxy.proxy.errand import Direct, by_target
 from pinproxy.proxy.exchange import Exchange
 from pinproxy.proxy.http_upstream import HttpUpstream
 from pinproxy.proxy.live import Slot
 from pinproxy.proxy.proxy import Proxy
 from pinproxy.proxy.record import Record
 from pinproxy.proxy.switched import Switched
-
-_HTTP_PORT, _HTTPS_PORT = 80, 443
 
 
 class OriginationClient(asyncio.Protocol):
@@ -43,19 +39,21 @@ class OriginationClient(asyncio.Protocol):
         deadline: When the client has taken too long over what it is at.
     """
 
-    def __init__(self, proxy: Proxy, slot: Slot, client: str) -> None:
+    def __init__(self, proxy: Proxy, slot: Slot, client: str, direct: Direct = by_target) -> None:
         """Stand behind a transport that is about to be made.
 
         Args:
             proxy: What the stories share.
             slot: The client's place among the live connections, given up at the end.
             client: Its address, for the log.
+            direct: Decides where each request goes.
         """
         self.deadline = float("inf")
         self.transport: SocketTransport
         self._proxy = proxy
         self._slot = slot
         self._client = client
+        self._direct = direct
         self._reader = RequestReader(proxy.limits.head_bytes)
         self._exchange: Exchange | None = None
         self._is_head_awaited = False
@@ -165,34 +163,12 @@ class OriginationClient(asyncio.Protocol):
         try:
             if self._proxy.is_draining:
                 raise Draining("the proxy is shutting down and takes no new request")
-            # 1.
-            target = request_target(request)
-            # 2. and 3.
-            authority, rule = self._destination(target, record)
-            host = host_field(str(authority).encode("ascii"), b"http" if rule is None else b"https")
+            # 1. to 3.
+            errand = self._direct(request, self._proxy, record)
             # 4.
-            exchange.begin(authority, rule, target.path, host)
+            exchange.begin(errand)
         except Refused as refusal:
             exchange.refuse(refusal)
-
-    def _destination(self, target: RequestTarget, record: Record) -> tuple[Authority, HostRule | None]:
-        if target.form is TargetForm.AUTHORITY:
-            raise BadRequest("CONNECT comes first on a connection, or on one of its own")
-        if target.form is not TargetForm.ABSOLUTE:
-            raise BadRequest("expected an absolute target, as `GET http://host/path`: this is a forward proxy, not an origin")
-        text = target.authority.decode("ascii")
-        asked = parse_authority(text, _HTTP_PORT if target.scheme == b"http" else _HTTPS_PORT)
-        secured = asked
-        if target.scheme == b"http" and asked.port == _HTTP_PORT:
-            secured = Authority(asked.host, _HTTPS_PORT)
-        record.authority = secured
-        rule = record.rule = self._proxy.policy.rule_for(secured)
-        if rule is not None:
-            return secured, rule
-        if target.scheme == b"https":
-            raise BadRequest(f"{secured} is not listed, so nothing says how to verify it; list it, or use CONNECT")
-        record.authority, record.mode = asked, "plain"
-        return asked, None
 
     # --- what the exchange says ---------------------------------------------------------------------------------------
 

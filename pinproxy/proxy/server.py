@@ -6,16 +6,18 @@ import asyncio
 import socket
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 
 from pinproxy.authority import Authority
 from pinproxy.limits import Limits
 from pinproxy.net.deadlines import Deadlines
 from pinproxy.net.dial import Dialler, Resolver, resolve_with_system
-from pinproxy.net.listener import Listener
+from pinproxy.net.listener import ListenAddress, Listener
 from pinproxy.net.local_ca import LocalCa
 from pinproxy.net.own_addresses import OwnAddresses
 from pinproxy.net.pipe import PipePool
 from pinproxy.net.preflight import Preflights
+from pinproxy.net.unix_socket import UnixAddress
 from pinproxy.net.upstream import UpstreamOpener
 from pinproxy.net.upstream_pool import UpstreamPool
 from pinproxy.net.upstream_proxy import UpstreamProxy
@@ -24,6 +26,7 @@ from pinproxy.proxy.connection import HTTP, serve_proxy_client
 from pinproxy.proxy.live import LiveConnections
 from pinproxy.proxy.policy_in_force import PolicyInForce
 from pinproxy.proxy.proxy import Proxy
+from pinproxy.proxy.route import NO_WORDS, Route, serve_http_route, serve_tcp_route
 from pinproxy.proxy.verified_sessions import VerifiedSessions
 from pinproxy.proxy.visit import accept
 from pinproxy.report.reporter import Reporter
@@ -33,13 +36,16 @@ class Server:
     """Everything between the listeners and the upstreams. Belongs to the running event loop.
 
     Attributes:
-        addresses: What is bound, in the order of `listen`.
+        addresses: The TCP addresses bound, in the order of `listen`.
+        sockets: The UNIX sockets bound, in the order of `listen`.
+        route_addresses: What is bound for each route, in their order.
     """
 
     def __init__(
         self,
         *,
-        listen: tuple[Authority, ...],
+        listen: tuple[ListenAddress, ...],
+        routes: tuple[Route, ...] = (),
         table: PolicyTable,
         limits: Limits,
         local_ca: LocalCa,
@@ -54,6 +60,7 @@ class Server:
 
         Args:
             listen: Addresses to accept on; port 0 lets the kernel choose.
+            routes: Ports of their own that lead to one authority each.
             table: The rules to begin with.
             limits: Bounds, for the life of the server.
             local_ca: For interception.
@@ -65,6 +72,8 @@ class Server:
             upstream_proxy: The proxy between us and the world; None: there is none.
         """
         self.addresses: tuple[Authority, ...] = ()
+        self.sockets: tuple[UnixAddress, ...] = ()
+        self.route_addresses: tuple[ListenAddress, ...] = ()
         self._own_addresses = OwnAddresses()
         deadlines = Deadlines()
         opener = UpstreamOpener(Dialler(limits, self._own_addresses, resolver, upstream_proxy), limits, clock)
@@ -84,6 +93,7 @@ class Server:
             eviction_grace_seconds=eviction_grace_seconds,
         )
         self._listeners = tuple(Listener(address, self._accepted) for address in listen)
+        self._route_listeners = tuple(Listener(route.listen, partial(self._accepted_on_route, route)) for route in routes)
         self._is_listening = False
 
     @property
@@ -103,13 +113,17 @@ class Server:
             SettingsError: An address cannot be bound; none is left open.
         """
         try:
-            self.addresses = tuple(Authority(*listener.bind()) for listener in self._listeners)
+            bound = [listener.bind() for listener in self._listeners]
+            self.route_addresses = tuple(listener.bind() for listener in self._route_listeners)
         except BaseException:
             self._stop_listening()
             raise
-        for address in self.addresses:
-            self.never_dial(address)
-        for listener in self._listeners:
+        self.addresses = tuple(address for address in bound if isinstance(address, Authority))
+        self.sockets = tuple(address for address in bound if isinstance(address, UnixAddress))
+        for address in (*bound, *self.route_addresses):
+            if isinstance(address, Authority):
+                self.never_dial(address)
+        for listener in (*self._listeners, *self._route_listeners):
             listener.start()
         self._is_listening = True
 
@@ -154,8 +168,14 @@ class Server:
 
     def _stop_listening(self) -> None:
         self._is_listening = False
-        for listener in self._listeners:
+        for listener in (*self._listeners, *self._route_listeners):
             listener.close()
 
     def _accepted(self, client: socket.socket) -> None:
         accept(client, self._proxy, HTTP, serve_proxy_client)
+
+    def _accepted_on_route(self, route: Route, client: socket.socket) -> None:
+        if route.protocol == "http":
+            accept(client, self._proxy, HTTP, partial(serve_http_route, route=route))
+        else:
+            accept(client, self._proxy, NO_WORDS, partial(serve_tcp_route, route=route))

@@ -14,7 +14,7 @@ from pinproxy.pins.chain import VerifiedChain
 from pinproxy.policy.rule import HostRule
 from pinproxy.policy.verdict import Decision, Judgement
 
-CarryMode = Literal["origination", "interception", "tunnel", "blind", "plain", "none"]
+CarryMode = Literal["origination", "interception", "tunnel", "route", "blind", "plain", "none"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,71 @@
+"""Where a request of origination goes, and how its answer is to be told: a forward proxy reads it from the target."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pinproxy.authority import Authority, parse_authority
+from pinproxy.errors import BadRequest
+from pinproxy.http1.fields import host_field
+from pinproxy.http1.head import RequestHead, ResponseHead
+from pinproxy.http1.target import RequestTarget, TargetForm, request_target
+from pinproxy.policy.rule import HostRule
+from pinproxy.proxy.proxy import Proxy
+from pinproxy.proxy.record import Record
+
+_DEFAULT_PORTS = {b"http": 80, b"https": 443}
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """Where a request goes.
+
+    Attributes:
+        authority: The origin.
+        rule: Its rule; None: unlisted, forwarded as plain HTTP.
+        path: Request target for the origin.
+        host: Host field for the origin.
+        retell: Changes a response head before the client sees it, in fields that its framing does not rest on; None: as it is.
+    """
+
+    authority: Authority
+    rule: HostRule | None
+    path: bytes
+    host: bytes
+    retell: Callable[[ResponseHead], ResponseHead] | None = None
+
+
+Direct = Callable[[RequestHead, Proxy, Record], Errand]
+"""Decides where a request goes; notes authority, rule and mode in the record, and raises `Refused` where it goes nowhere."""
+
+
+def by_target(request: RequestHead, proxy: Proxy, record: Record) -> Errand:
+    """Send a request where its target says: what a forward proxy does."""
+    target = request_target(request)
+    if target.form is TargetForm.AUTHORITY:
+        raise BadRequest("CONNECT comes first on a connection, or on one of its own")
+    if target.form is not TargetForm.ABSOLUTE:
+        raise BadRequest("expected an absolute target, as `GET http://host/path`: this is a forward proxy, not an origin")
+    asked, secured = asked_authority(target), secured_authority(target)
+    record.authority = secured
+    rule = record.rule = proxy.policy.rule_for(secured)
+    if rule is not None:
+        return Errand(secured, rule, target.path, host_field(str(secured).encode("ascii"), b"https"))
+    if target.scheme == b"https":
+        raise BadRequest(f"{secured} is not listed, so nothing says how to verify it; list it, or use CONNECT")
+    record.authority, record.mode = asked, "plain"
+    return Errand(asked, None, target.path, host_field(str(asked).encode("ascii"), b"http"))
+
+
+def asked_authority(target: RequestTarget) -> Authority:
+    """Return the authority of an absolute target, as it was asked for."""
+    return parse_authority(target.authority.decode("ascii"), _DEFAULT_PORTS[target.scheme])
+
+
+def secured_authority(target: RequestTarget) -> Authority:
+    """Return where TLS is spoken for an absolute target: `http://` on port 80 means `https://` on 443."""
+    asked = asked_authority(target)
+    if target.scheme == b"http" and asked.port == _DEFAULT_PORTS[b"http"]:
+        return Authority(asked.host, _DEFAULT_PORTS[b"https"])
+    return asked
