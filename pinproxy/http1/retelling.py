@@ -19,8 +19,9 @@ from pinproxy.http1.head import ResponseHead
 
 # > RFC 3986 §4.2: relative-ref with "//" authority: a network-path reference, which takes the scheme of its page.
 _ABSOLUTE: Final = re.compile(rb"(?:(https?):)?//([^/?#\\]+)((?:[/?#].*)?)", re.IGNORECASE)
-# Refresh is the HTML standard's, not the RFC's: a number of seconds, then `url=` and a URL, in quotes or not.
-_REFRESH: Final = re.compile(rb"""(\s*[0-9.]*\s*[;,]?\s*url\s*=\s*)(['"]?)(.*?)(\2)""", re.IGNORECASE)
+# Refresh is the HTML standard's, not the RFC's: a number of seconds, then `url=` and a URL, in quotes or not. Possessive
+# throughout: a value of blanks must not be tried in every way to cut it up.
+_REFRESH: Final = re.compile(rb"""([0-9.]*+\s*+[;,]?\s*+url\s*+=\s*+)(['"]?)(.*?)(\2)""", re.IGNORECASE)
 _REFERENCES: Final = frozenset({b"location", b"content-location"})
 _DROPPED: Final = frozenset({b"strict-transport-security", b"alt-svc"})
 _RETOLD: Final = _REFERENCES | _DROPPED | {b"refresh", b"set-cookie"}
