@@ -36,7 +36,7 @@ from pinproxy.settings.policy import build_policy_table
 from pinproxy.settings.watch import ConfigWatch
 
 # What a reload can put in force; the rest is bound, made or sized once.
-_RELOADED_KEYS = frozenset({"version", "unlisted", "defaults", "pin_sets", "hosts", "reload"})
+_RELOADED_KEYS = frozenset({"version", "unlisted", "defaults", "pin_sets", "hosts", "reload", "client_auth"})
 
 
 def now_utc() -> datetime:
@@ -123,6 +123,7 @@ class App:
             resolver=resolver,
             upstream_proxy=make_upstream_proxy(settings.upstream_proxy, settings.upstream_proxy_password_file, settings.no_proxy),
         )
+        self.server.ask_clients(settings.client_auth.users)
         self._reporter.reload_succeeded(table, clock())
         self._stop_wanted = asyncio.Event()
         self._ending: asyncio.Task[None] | None = None
@@ -175,6 +176,7 @@ class App:
                 self._reporter.reload_failed(error.problems, self._clock())
                 return
             self.server.swap(table)
+            self.server.ask_clients(settings.client_auth.users)
             self._warn_of_restart(settings)
             self._settings = settings
             self._warn_of_settings()

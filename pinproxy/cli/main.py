@@ -40,6 +40,7 @@ COMMANDS: dict[str, dict[str, Entry]] = {
     "Pins and configuration": {
         "pin": Entry("pin", "pin", "Print the pins of a server, certificate, key or signing request."),
         "check": Entry("check", "check", "Validate a configuration and point out what is seldom meant."),
+        "hash-password": Entry("hash_password", "hash_password", "Print the hash of a password, for `client_auth`."),
         "schema": Entry("schema", "schema", "Print the JSON schema of the configuration, for editors."),
     },
     "Health": {

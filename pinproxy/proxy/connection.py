@@ -12,9 +12,9 @@ import asyncio
 import socket
 from enum import Enum, auto
 
-from pinproxy.authority import Authority, parse_authority
+from pinproxy.authority import parse_authority
 from pinproxy.errors import BadRequest, ClientClosed, Draining, HeadTimeout, Refused
-from pinproxy.http1.head import parse_request_head
+from pinproxy.http1.head import RequestHead, parse_request_head
 from pinproxy.http1.target import request_target
 from pinproxy.net.peek import peek_at_least, read_head
 from pinproxy.net.transport import SocketTransport
@@ -58,7 +58,8 @@ async def serve_proxy_client(visit: Visit) -> None:
     opening = await _opening(visit.client, visit.proxy)
     if opening is Opening.SOCKS5:
         # 2.
-        await serve_socks5(visit)
+        client_auth = visit.proxy.client_auth
+        await serve_socks5(visit, client_auth.verify if client_auth is not None else None)
     elif opening is Opening.CONNECT:
         # 3.
         await _serve_connect(visit)
@@ -92,11 +93,15 @@ async def _opening(client: socket.socket, proxy: Proxy) -> Opening:
 async def _serve_connect(visit: Visit) -> None:
     visit.record = record = Record(visit.proxy, visit.name, "none")
     record.method = "CONNECT"
-    record.authority = authority = await _read_connect(visit.client, visit.proxy)
+    head = await _read_connect(visit.client, visit.proxy)
+    if visit.proxy.client_auth is not None:
+        record.user = await visit.proxy.client_auth.demand(head)
+    # > RFC 9112 §3.2.3: … the client MUST send the authority-form … consisting of only the uri-host and port number.
+    record.authority = authority = parse_authority(request_target(head).authority.decode("ascii"))
     await carry(ConnectRequest(visit.client, authority, visit.reply, visit.proxy, visit.slot, record))
 
 
-async def _read_connect(client: socket.socket, proxy: Proxy) -> Authority:
+async def _read_connect(client: socket.socket, proxy: Proxy) -> RequestHead:
     try:
         async with asyncio.timeout(proxy.limits.head_seconds):
             head = parse_request_head(await read_head(client, proxy.limits.head_bytes))
@@ -104,6 +109,4 @@ async def _read_connect(client: socket.socket, proxy: Proxy) -> Authority:
         raise HeadTimeout(f"no whole request head within {proxy.limits.head_seconds:g} s") from error
     if proxy.is_draining:
         raise Draining("the proxy is shutting down and opens no new tunnel")
-    target = request_target(head)
-    # > RFC 9112 §3.2.3: … the client MUST send the authority-form … consisting of only the uri-host and port number.
-    return parse_authority(target.authority.decode("ascii"))
+    return head

@@ -15,13 +15,14 @@ import asyncio
 from datetime import datetime
 from typing import cast
 
-from pinproxy.errors import ClientClosed, Draining, HeadTimeout, PinError, Refused
+from pinproxy.errors import ClientClosed, Draining, HeadTimeout, InternalError, PinError, Refused
 from pinproxy.http1.head import RequestHead
 from pinproxy.http1.refusal import render_refusal
 from pinproxy.http1.stream import End, RequestReader, Signal
 from pinproxy.net.lingering_close import LingeringClose
 from pinproxy.net.transport import SocketTransport
 from pinproxy.policy.table import PolicyTable
+from pinproxy.proxy.client_auth import ClientAuth
 from pinproxy.proxy.errand import Direct, by_target
 from pinproxy.proxy.exchange import Exchange
 from pinproxy.proxy.http_upstream import HttpUpstream
@@ -160,6 +161,31 @@ class OriginationClient(asyncio.Protocol):
         record = Record(self._proxy, self._client, "origination")
         record.method = request.method.decode("ascii")
         self._exchange = exchange = Exchange(self._proxy, self, record, request, self._reader.framing)
+        # A route's client speaks to a host, and knows of no proxy to show itself to.
+        client_auth = self._proxy.client_auth if self._direct is by_target else None
+        if client_auth is not None:
+            record.user = client_auth.recognise(request)
+            if record.user is None:
+                self.expect_within(float("inf"))
+                self._proxy.spawn(self._admit(exchange, client_auth))
+                return
+        self._send_on_its_way(exchange)
+
+    async def _admit(self, exchange: Exchange, client_auth: ClientAuth) -> None:
+        """Check credentials that were not seen before; the request waits, and nothing of its body is read."""
+        try:
+            exchange.record.user = await client_auth.demand(exchange.request)
+            if self._exchange is exchange:
+                self._send_on_its_way(exchange)
+                self.exchange_needs_request()
+        except Refused as refusal:
+            exchange.refuse(refusal)
+        except Exception as error:  # noqa: BLE001 - the boundary of this task: log, refuse, never go on
+            self._proxy.report_defect("checking credentials failed", error)
+            exchange.refuse(InternalError("checking the credentials failed; the log has the details"))
+
+    def _send_on_its_way(self, exchange: Exchange) -> None:
+        request, record = exchange.request, exchange.record
         try:
             if self._proxy.is_draining:
                 raise Draining("the proxy is shutting down and takes no new request")

@@ -20,6 +20,7 @@ from pinproxy.net.preflight import Preflights
 from pinproxy.net.upstream import Upstream, UpstreamObserver, UpstreamOpener
 from pinproxy.net.upstream_pool import UpstreamPool
 from pinproxy.policy.rule import DialOverride, HostRule
+from pinproxy.proxy.client_auth import ClientAuth
 from pinproxy.proxy.http_upstream import HttpUpstream
 from pinproxy.proxy.live import LiveConnections
 from pinproxy.proxy.policy_in_force import PolicyInForce
@@ -47,6 +48,7 @@ class Proxy:
         deadlines: Watches over long-lived connections.
         live: Everybody connected.
         eviction_grace_seconds: How long a tunnel that a reload denies may live on.
+        client_auth: Knows who may use the proxy; None: nobody is asked.
         is_draining: Whether SIGTERM was seen.
     """
 
@@ -63,6 +65,7 @@ class Proxy:
     deadlines: Deadlines
     live: LiveConnections
     eviction_grace_seconds: float = 0.0
+    client_auth: ClientAuth | None = None
     is_draining: bool = False
     _alpn_offers: dict[Authority, tuple[str, ...]] = field(default_factory=dict)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)

@@ -18,7 +18,7 @@ class Record:
 
     Attributes:
         id: Ties log line, response field and report together.
-        mode, method, authority, rule, status, bytes_up, bytes_down: As in `ConnectionEvent`.
+        mode, method, authority, rule, user, status, bytes_up, bytes_down: As in `ConnectionEvent`.
     """
 
     __slots__ = (
@@ -37,6 +37,7 @@ class Record:
         "mode",
         "rule",
         "status",
+        "user",
     )
 
     def __init__(self, proxy: Proxy, client: str, mode: CarryMode) -> None:
@@ -46,6 +47,7 @@ class Record:
         self.method: str | None = None
         self.authority: Authority | None = None
         self.rule: HostRule | None = None
+        self.user: str | None = None
         self.status: int | None = None
         self.bytes_up = 0
         self.bytes_down = 0
@@ -117,6 +119,7 @@ class Record:
                 status=self.status if refusal is None else refusal.status,
                 bytes_up=self.bytes_up,
                 bytes_down=self.bytes_down,
+                user=self.user,
                 duration_seconds=time.perf_counter() - self._began,
                 handshake_seconds=upstream.handshake_seconds if upstream is not None and not self._was_reused else None,
             )

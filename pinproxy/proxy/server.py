@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import partial
 
@@ -21,7 +21,9 @@ from pinproxy.net.unix_socket import UnixAddress
 from pinproxy.net.upstream import UpstreamOpener
 from pinproxy.net.upstream_pool import UpstreamPool
 from pinproxy.net.upstream_proxy import UpstreamProxy
+from pinproxy.policy.password_hash import PasswordHash
 from pinproxy.policy.table import PolicyTable
+from pinproxy.proxy.client_auth import ClientAuth
 from pinproxy.proxy.connection import HTTP, serve_proxy_client
 from pinproxy.proxy.live import LiveConnections
 from pinproxy.proxy.policy_in_force import PolicyInForce
@@ -130,6 +132,14 @@ class Server:
     def never_dial(self, address: Authority) -> None:
         """Add an address of this process that no client may be led to, such as the admin server's."""
         self._own_addresses.add(address.host, address.port)
+
+    def ask_clients(self, users: Mapping[str, PasswordHash]) -> None:
+        """Ask clients who they are, from their next request on.
+
+        Args:
+            users: Hashes of passwords by user; empty: nobody is asked.
+        """
+        self._proxy.client_auth = ClientAuth(users) if users else None
 
     def swap(self, table: PolicyTable) -> None:
         """Put a new table in force, whole and at once.

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from pinproxy.authority import Authority
 from pinproxy.errors import AuthRequired, BadRequest, ClientClosed, Draining, HeadTimeout, Refused
@@ -42,8 +42,8 @@ from pinproxy.socks5.replies import (
     reply_code,
 )
 
-Authenticate = Callable[[str, str], bool]
-"""Tells whether a username and password are somebody's."""
+Authenticate = Callable[[bytes, bytes], Awaitable[bool]]
+"""Tells whether a username and password, both UTF-8, are somebody's."""
 
 
 class Socks5Reply:
@@ -83,7 +83,7 @@ async def serve_socks5(visit: Visit, authenticate: Authenticate | None = None) -
         # A total over all messages, against slow senders.
         async with asyncio.timeout(seconds):
             # 1. and 2.
-            await _agree_on_method(visit.client, words, authenticate)
+            record.user = await _agree_on_method(visit.client, words, authenticate)
             # 3.
             words.no = None
             record.authority = authority = await _read_request(visit.client)
@@ -95,13 +95,13 @@ async def serve_socks5(visit: Visit, authenticate: Authenticate | None = None) -
     await carry(ConnectRequest(visit.client, authority, words, proxy, visit.slot, record))
 
 
-async def _agree_on_method(client: socket.socket, words: Socks5Reply, authenticate: Authenticate | None) -> None:
+async def _agree_on_method(client: socket.socket, words: Socks5Reply, authenticate: Authenticate | None) -> str | None:
     offered = parse_greeting(await _read_message(client, greeting_bytes))
     if authenticate is None:
         if NO_AUTHENTICATION not in offered:
             raise BadRequest("the SOCKS5 client does not offer to go without authentication, and there is none here to be had")
         await send_all(client, method_selection(NO_AUTHENTICATION))
-        return
+        return None
     # > RFC 1928 §3: If the selected METHOD is X'FF', none of the methods listed by the client are acceptable, and the client MUST
     # > close the connection.
     if USERNAME_PASSWORD not in offered:
@@ -109,9 +109,10 @@ async def _agree_on_method(client: socket.socket, words: Socks5Reply, authentica
     await send_all(client, method_selection(USERNAME_PASSWORD))
     words.no = CREDENTIALS_REFUSED
     credentials = parse_credentials(await _read_message(client, credentials_bytes))
-    if not authenticate(credentials.username, credentials.password):
+    if not await authenticate(credentials.username.encode("utf-8"), credentials.password.encode("utf-8")):
         raise AuthRequired("the SOCKS5 client's username or password is wrong")
     await send_all(client, CREDENTIALS_ACCEPTED)
+    return credentials.username
 
 
 async def _read_request(client: socket.socket) -> Authority:

@@ -41,6 +41,7 @@ class ConnectionEvent:
         bytes_up: Bytes of payload from the client to upstream.
         bytes_down: Bytes of payload from upstream to the client.
         duration_seconds: From the first byte to the end.
+        user: Who the client showed to be; None: nobody was asked, or nobody was told.
         handshake_seconds: Of the upstream handshake with its verification; None: a pooled connection, or none.
     """
 
@@ -64,3 +65,4 @@ class ConnectionEvent:
     bytes_down: int
     duration_seconds: float
     handshake_seconds: float | None
+    user: str | None = None

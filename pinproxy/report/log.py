@@ -177,6 +177,8 @@ def _connection_fields(event: ConnectionEvent, level: str) -> dict[str, Any]:
         "bytes_down": event.bytes_down,
         "duration_ms": int(event.duration_seconds * 1_000_000) / 1000,
     }
+    if event.user is not None:
+        fields["user"] = event.user
     if event.detail is not None:
         fields["detail"] = event.detail
     return fields

@@ -42,10 +42,10 @@ def check(settings: Settings, pin_set_names: Collection[str], host_numbers: Sequ
 def _listening(settings: Settings) -> Iterator[Finding]:
     seen = {}
     for index, address in enumerate(settings.listen):
-        if not is_loopback(address) and not settings.unsafe_listen:
+        if not is_loopback(address) and not settings.unsafe_listen and not settings.client_auth.users:
             text = (
-                f"{address} can be reached from other machines, and whoever reaches it may send through this proxy; "
-                f"listen on 127.0.0.1, or say `unsafe_listen: true`"
+                f"{address} can be reached from other machines, and whoever reaches it may send through this proxy; listen on "
+                f"127.0.0.1, ask who they are by `client_auth`, or say `unsafe_listen: true`"
             )
             yield Finding(("listen", index), text)
         if address.port and address in seen:
@@ -129,11 +129,9 @@ def startup_warnings(settings: Settings) -> tuple[str, ...]:
     if not settings.hosts:
         what = "nothing is pinned" if settings.unlisted == "allow" else "every request is refused"
         found.append(f"hosts: no host is listed, so {what}")
-    found.extend(
-        f"listen: {address} can be reached from other machines (unsafe_listen)"
-        for address in settings.listen
-        if not is_loopback(address)
-    )
+    seen_by_others = "passwords travel to it in clear" if settings.client_auth.users else "can be reached from other machines"
+    reason = "client_auth without TLS" if settings.client_auth.users else "unsafe_listen"
+    found.extend(f"listen: {address} {seen_by_others} ({reason})" for address in settings.listen if not is_loopback(address))
     for name, pin_set in settings.pin_sets.items():
         if len({pin.source.identity for pin in pin_set.pins}) == 1:
             found.append(f"pin_sets.{name}.pins: a single pin, without a backup (allow_single_pin)")

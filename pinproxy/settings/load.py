@@ -119,7 +119,7 @@ def _salvaged(values: dict[str, Any], directory: Path, written: _Written) -> tup
     if "defaults" in sections:
         return None, ()  # every host may depend on them
     kept = {key: value for key, value in values.items() if key not in sections} | {"version": 1}
-    if "unsafe_listen" in sections:
+    if sections & {"unsafe_listen", "client_auth"}:
         kept.pop("listen", None)
     if "pin_sets" in sections:
         kept["pin_sets"] = {}

@@ -19,6 +19,7 @@ from pinproxy.limits import Limits
 from pinproxy.pins.pin_set import PinSet
 from pinproxy.policy.rule import ChainProfile, Connect, Mode, Tls13
 from pinproxy.policy.table import Unlisted
+from pinproxy.settings.clients import ClientAuthSection
 from pinproxy.settings.key_files import Roots
 from pinproxy.settings.limits_model import LimitsValue
 from pinproxy.settings.outward import NoProxyEntry, PasswordFile, UpstreamProxyUrl
@@ -209,6 +210,7 @@ class Settings(Section):
         default=False,
         description="Allow `listen` addresses beyond loopback: whoever reaches one may send through this proxy.",
     )
+    client_auth: ClientAuthSection = Field(ClientAuthSection(), description="What clients have to show before they are served.")
     admin: ListenAddress | None = Field(
         Authority("127.0.0.1", 9470), description="Health, metrics and status page, for reading only; null: off."
     )

@@ -30,7 +30,7 @@ def shown(value: object) -> str:
     if isinstance(value, list):
         return "a list" if value else "an empty list"
     if isinstance(value, dict):
-        return "a mapping"
+        return "a mapping" if value else "an empty mapping"
     # A URL that stands in the wrong place may hold a password.
     text = str(value) if isinstance(value, int | float | date) else _USERINFO.sub("://…@", repr(value))
     return text if len(text) <= 80 else text[:77] + "…"

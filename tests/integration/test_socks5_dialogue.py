@@ -133,7 +133,11 @@ async def speak(proxy: RunningProxy, *messages: bytes) -> bytes:
     """Be a client of a listener that asks for ann's password; return all that comes back."""
     ours, theirs = socket.socketpair()
     ours.setblocking(False)  # noqa: FBT003 - the stdlib takes it by position only
-    story = partial(serve_socks5, authenticate=lambda user, password: (user, password) == ("ann", "s3cret"))
+
+    async def is_ann(user: bytes, password: bytes) -> bool:
+        return (user, password) == (b"ann", b"s3cret")
+
+    story = partial(serve_socks5, authenticate=is_ann)
     accept(ours, proxy.server._proxy, HTTP, story)
     theirs.setblocking(False)  # noqa: FBT003 - the same
     reader, writer = await asyncio.open_connection(sock=theirs)

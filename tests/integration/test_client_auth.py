@@ -1,0 +1,218 @@
+"""Users and passwords: nobody is served before they were told, and nobody else gets to know them."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import re
+import socket
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import pytest
+
+from pinproxy.policy.password_hash import PasswordHash, hash_password
+from pinproxy.policy.table import PolicyTable
+from pinproxy.proxy.client_auth import ClientAuth
+from tests.harness.clients import Answer, connect, get_head, read_answer, read_to_end, start_tls
+from tests.harness.configured import configured_proxy
+from tests.harness.origin import Origin, running_origin
+from tests.harness.pki import Issued, make_leaf, make_root, server_context
+from tests.harness.running import HOST, RunningProxy, host_rule, running_proxy
+from tests.harness.users import basic, quick_hash
+
+USERS = {"alice": quick_hash("open sesame"), "böb": quick_hash("püss:word")}
+ALICE = basic("alice", "open sesame")
+NOBODY = [basic("alice", "wrong"), basic("mallory", "open sesame"), basic("", "")]
+WRONG = ["", *NOBODY, ALICE + ALICE, ALICE.replace("Basic", "Bearer")]
+
+
+@lru_cache
+def certificates() -> tuple[Issued, Issued]:
+    """Make a root and a leaf for HOST, once."""
+    root = make_root()
+    return root, make_leaf(root, HOST)
+
+
+Send = Callable[[RunningProxy, str], Answer]
+
+
+@dataclass
+class Stage:
+    """A proxy that asks, and an origin behind it."""
+
+    proxy: RunningProxy
+    origin: Origin
+
+
+@pytest.fixture
+async def stage() -> AsyncIterator[Stage]:
+    """Run both."""
+    root, leaf = certificates()
+    async with (
+        running_origin(server_context(leaf)) as origin,
+        running_proxy(host_rule([leaf.pin], root.anchors, port=origin.port)) as proxy,
+    ):
+        proxy.server.ask_clients(USERS)
+        yield Stage(proxy, origin)
+
+
+def send_connect(proxy: RunningProxy, further: str) -> Answer:
+    """Ask for `/` through CONNECT; return the answer to whichever request got one first that is no 200."""
+    with connect(proxy) as sock:
+        sock.sendall(f"CONNECT {HOST}:443 HTTP/1.1\r\nHost: {HOST}:443\r\n{further}\r\n".encode())
+        answer = read_answer(sock)
+        if answer.status != 200:
+            return answer
+        with start_tls(sock, proxy) as tls:
+            tls.sendall(get_head("/"))
+            return read_answer(tls)
+
+
+def send_get(proxy: RunningProxy, further: str) -> Answer:
+    """Ask for `/` in absolute form."""
+    with connect(proxy) as sock:
+        sock.sendall(get_head(f"http://{HOST}/", further=further))
+        return read_answer(sock)
+
+
+each_form = pytest.mark.parametrize("send", [send_connect, send_get], ids=["connect", "absolute"])
+
+
+@each_form
+@pytest.mark.parametrize("credentials", [ALICE, basic("böb", "püss:word")], ids=["ascii", "utf-8"])
+async def test_a_user_with_the_right_password_is_served(send: Send, credentials: str, stage: Stage) -> None:
+    """And the log says who it was."""
+    assert (await asyncio.to_thread(send, stage.proxy, credentials)).status == 200
+    line = await stage.proxy.connection()
+    assert line["user"] == ("alice" if credentials is ALICE else "böb")
+
+
+@each_form
+@pytest.mark.parametrize("credentials", WRONG)
+async def test_nobody_else_is(send: Send, credentials: str, stage: Stage) -> None:
+    """The twin: one challenge for every way to be nobody, and nothing of what was said."""
+    answer = await asyncio.to_thread(send, stage.proxy, credentials)
+    assert (answer.status, answer.code) == (407, "auth_required")
+    assert answer.fields["proxy-authenticate"] == 'Basic realm="pinproxy"'
+    line = await stage.proxy.connection()
+    assert (line["code"], "user" in line) == ("auth_required", False)
+    assert stage.origin.connections == 0
+
+
+@each_form
+async def test_nobody_learns_from_a_refusal_which_hosts_are_listed(send: Send, stage: Stage) -> None:
+    """Who is asked first is asked before anything else is decided."""
+    stage.proxy.server.swap(PolicyTable((), "deny"))
+    assert (await asyncio.to_thread(send, stage.proxy, "")).code == "auth_required"
+    assert (await asyncio.to_thread(send, stage.proxy, ALICE)).code == "host_not_listed"
+
+
+@each_form
+async def test_credentials_go_no_further(send: Send, stage: Stage) -> None:
+    """Neither to the origin nor into the log (attack: a proxy's password leaked by redirects and logs)."""
+    token = base64.b64encode(b"alice:open sesame")
+    assert (await asyncio.to_thread(send, stage.proxy, ALICE)).status == 200
+    await stage.proxy.connection()
+    assert b"proxy-authorization" not in bytes(stage.origin.received).lower()
+    assert token not in bytes(stage.origin.received)
+    log = stage.proxy.log_file.read_bytes()
+    assert token not in log
+    assert b"sesame" not in log
+
+
+async def test_a_request_with_a_body_waits_for_the_check_and_is_sent_whole(stage: Stage) -> None:
+    """Its body may have come in the same segment; and so may the next request."""
+
+    def post_and_get() -> bytes:
+        head = f"POST http://{HOST}/one HTTP/1.1\r\nHost: {HOST}\r\n{ALICE}Content-Length: 5\r\n\r\nhello"
+        with connect(stage.proxy) as sock:
+            sock.sendall(head.encode() + get_head(f"http://{HOST}/two", further=f"{ALICE}Connection: close\r\n"))
+            return read_to_end(sock)
+
+    answers = await asyncio.to_thread(post_and_get)
+    assert re.findall(rb"^(?:POST|GET) /.*$", answers, flags=re.MULTILINE) == [b"POST /one 5", b"GET /two 0"]
+
+
+async def test_each_request_of_a_connection_is_asked(stage: Stage) -> None:
+    """What a connection was once allowed says nothing about the request behind it: a proxy in front may share it."""
+
+    def twice() -> bytes:
+        with connect(stage.proxy) as sock:
+            sock.sendall(get_head(f"http://{HOST}/", further=ALICE) + get_head(f"http://{HOST}/"))
+            return read_to_end(sock)
+
+    answers = await asyncio.to_thread(twice)
+    assert re.findall(rb"^HTTP/1.1 ([0-9]+)", answers, flags=re.MULTILINE) == [b"200", b"407"]
+
+
+async def test_what_was_right_once_is_not_computed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A check costs 100 ms on purpose; a request must not. Ten at once are one check."""
+    auth = ClientAuth({"alice": hash_password(b"x", b"0123456789abcdef")})
+    checks = []
+    is_of = PasswordHash.is_of
+
+    def counted(self: PasswordHash, password: bytes) -> bool:
+        checks.append(password)
+        return is_of(self, password)
+
+    monkeypatch.setattr(PasswordHash, "is_of", counted)
+    assert all(await asyncio.gather(*(auth.verify(b"alice", b"x") for _ in range(10))))
+    assert len(checks) <= 2
+    assert await auth.verify(b"alice", b"x")
+    assert len(checks) <= 2
+
+
+async def test_what_was_wrong_is_computed_each_time_and_never_remembered() -> None:
+    """Nor is a right password of one user good for another, however the two are cut."""
+    auth = ClientAuth({"a": quick_hash("bc"), "ab": quick_hash("zz")})
+    assert await auth.verify(b"a", b"bc")
+    assert not await auth.verify(b"ab", b"c")
+    assert not await auth.verify(b"a", b"bd")
+    assert not await auth.verify(b"nobody", b"bc")
+
+
+def socks(proxy: RunningProxy, method: bytes, credentials: bytes) -> bytes:
+    """Greet, say who one is, and return all answers."""
+    with connect(proxy) as sock:
+        sock.sendall(b"\x05\x01" + method + credentials)
+        sock.shutdown(socket.SHUT_WR)
+        answer = b""
+        while piece := sock.recv(100):
+            answer += piece
+        return answer
+
+
+@pytest.mark.parametrize(
+    ("method", "password", "answer"),
+    [
+        (b"\x02", b"open sesame", b"\x05\x02\x01\x00"),
+        (b"\x02", b"wrong", b"\x05\x02\x01\x01"),
+        (b"\x00", b"", b"\x05\xff"),
+    ],
+)
+async def test_socks5_clients_are_asked_too(method: bytes, password: bytes, answer: bytes, stage: Stage) -> None:
+    """By username and password (RFC 1929); one that cannot is told so."""
+    credentials = b"\x01\x05alice" + bytes([len(password)]) + password if method == b"\x02" else b""
+    assert await asyncio.to_thread(socks, stage.proxy, method, credentials) == answer
+
+
+async def test_users_of_the_configuration_are_asked_and_a_reload_changes_them(tmp_path: Path) -> None:
+    """A user who is removed is served no longer."""
+    hashed = {name: hash_password(name.encode(), b"0123456789abcdef") for name in ("alice", "bob")}
+
+    def text(name: str) -> str:
+        return f"client_auth: {{basic: {{users: {{{name}: '{hashed[name]}'}}}}}}\nhosts: [{{host: {HOST}, mode: disabled}}]\n"
+
+    def ask(port: int) -> str | None:
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as sock:
+            sock.sendall(get_head("http://unlisted.test/", "unlisted.test", further=basic("alice", "alice")))
+            return read_answer(sock).code
+
+    async with configured_proxy(tmp_path, text("alice")) as proxy:
+        assert await asyncio.to_thread(ask, proxy.port) == "host_not_listed"
+        proxy.file.write_text(proxy.file.read_text().replace(text("alice"), text("bob")))
+        await proxy.app.reload()
+        assert await asyncio.to_thread(ask, proxy.port) == "auth_required"
