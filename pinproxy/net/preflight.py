@@ -134,7 +134,7 @@ class Preflights:
     async def _make(self, key: _Key, destination: Destination, rule: HostRule) -> _Outcome:
         outcome = _Outcome()
         try:
-            context = client_context(rule.trust, rule.min_tls, _ALPN)
+            context = client_context(rule.trust, rule.min_tls, _ALPN, rule.client_cert)
             upstream = await self._opener.open_at(destination, rule, context, _ALPN, outcome)
         except Refused as refusal:
             # Not kept: what was just repaired must work at once.

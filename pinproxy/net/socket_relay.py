@@ -207,6 +207,10 @@ class _Flow:
             for _ in range(_MOVES_PER_WAKE):
                 if not (self._fill() and self._drain()):
                     break
+            else:
+                # Ask anew: libuv tells of a reset once, together with the bytes before it, and then watches no more.
+                self._pause()
+                self.resume()
         except Exception as error:  # noqa: BLE001 - the boundary of this callback: the source or the tap failed, so the tunnel ends
             self._relay.cut(self._source, error)
         else:

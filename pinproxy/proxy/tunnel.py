@@ -17,15 +17,18 @@ from __future__ import annotations
 import asyncio
 import socket
 
+from pinproxy.authority import Authority
 from pinproxy.errors import HandshakeTimeout, Refused, TlsHandshakeFailed
 from pinproxy.net.peek import PeekedHello
-from pinproxy.net.readiness import send_all
+from pinproxy.net.readiness import send_all, wait_readable
 from pinproxy.net.socket_relay import SocketRelay
 from pinproxy.net.upstream import Upstream
 from pinproxy.policy.rule import HostRule
 from pinproxy.proxy.connect import AfterEstablished, ConnectRequest
 from pinproxy.proxy.first_flight import read_client_hello, require_sni
 from pinproxy.proxy.wire import Wire
+
+_READ_BYTES = 16 * 1024
 
 
 async def tunnel(request: ConnectRequest, rule: HostRule) -> None:
@@ -89,8 +92,24 @@ async def _verified_answer(wire: Wire, peeked: PeekedHello, server: socket.socke
     try:
         async with asyncio.timeout(seconds):
             await send_all(server, hello)
-            return await wire.hold_until_verdict(server)
+            return await _held_until_verdict(wire, server, request.authority)
     except TimeoutError as error:
         raise HandshakeTimeout(f"{request.authority} did not answer the ClientHello within {seconds:g} s") from error
     except OSError as error:
         raise TlsHandshakeFailed(f"{request.authority} reset the connection inside its TLS handshake") from error
+
+
+async def _held_until_verdict(wire: Wire, server: socket.socket, authority: Authority) -> bytes:
+    """Read the server's handshake until it is verified; returns all of it, for the client."""
+    held = bytearray()
+    while not wire.has_verdict:
+        try:
+            data = server.recv(_READ_BYTES)
+        except BlockingIOError:
+            await wait_readable(server)
+            continue
+        if not data:
+            raise TlsHandshakeFailed(f"{authority} closed the connection inside its TLS handshake")
+        await wire.see(data)
+        held += data
+    return bytes(held)

@@ -12,7 +12,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
@@ -20,7 +19,6 @@ from datetime import datetime
 from pinproxy.errors import ChainInvalid, ChainUnavailable, InternalError, Tls13Unverifiable, TlsHandshakeFailed, TlsVersion
 from pinproxy.limits import Limits
 from pinproxy.net.preflight import Preflights
-from pinproxy.net.readiness import wait_readable
 from pinproxy.net.upstream import Upstream, UpstreamObserver, act_on
 from pinproxy.pins.chain import SentChain, certificate
 from pinproxy.policy.path import build_verified_chain
@@ -35,7 +33,6 @@ from pinproxy.tls.records import TLS12, TLS13
 from pinproxy.tls.server_flight import FLIGHT_SLACK_BYTES, FlightEvent, ServerFlightReader
 from pinproxy.tls.server_messages import CertificateMessage, ChangeCipherSpec, NewSessionTicket, ServerHello, ServerHelloDone
 
-_READ_BYTES = 16 * 1024
 _VERSION_NAMES = {0x0301: "TLSv1", 0x0302: "TLSv1.1", 0x0303: "TLSv1.2", 0x0304: "TLSv1.3"}
 _OLDEST = {"1.2": TLS12, "1.3": TLS13}
 
@@ -88,29 +85,20 @@ class Wire:
             raise InternalError("a tunnel without a verdict")
         return self._verified
 
-    async def hold_until_verdict(self, server: socket.socket) -> bytes:
-        """Read the server's handshake until it is verified.
+    @property
+    def has_verdict(self) -> bool:
+        """Whether what was seen so far may go to the client."""
+        return self._verified is not None
 
-        Returns:
-            Everything read, to be sent to the client.
+    async def see(self, data: bytes) -> None:
+        """See what the server sends, before the verdict.
 
         Raises:
-            Refused: The verdict is against it; nothing of it may go to the client.
+            Refused: The verdict is against it; nothing of what was seen may go to the client.
         """
-        held = bytearray()
-        while self._verified is None:
-            try:
-                data = server.recv(_READ_BYTES)
-            except BlockingIOError:
-                await wait_readable(server)
-                continue
-            if not data:
-                raise TlsHandshakeFailed(f"{self._authority} closed the connection inside its TLS handshake")
-            held += data
-            self._proof.see_down(data)
-            for event in self._reader.feed(data):
-                await self._take(event)
-        return bytes(held)
+        self._proof.see_down(data)
+        for event in self._reader.feed(data):
+            await self._take(event)
 
     def tap_down(self, data: bytes) -> bool:
         """See what the server still says in plaintext: the ticket with which the client may resume this session."""
@@ -141,7 +129,7 @@ class Wire:
             case ChangeCipherSpec(is_abbreviated=True):
                 self._judge_abbreviated_handshake()
             case Alert(is_fatal=True):
-                raise TlsHandshakeFailed(f"{self._authority} ended the TLS handshake with alert {event.description}")
+                raise TlsHandshakeFailed(f"{self._authority} ended the TLS handshake with the alert {event}")
             case ChangeCipherSpec() | Alert():
                 pass
 

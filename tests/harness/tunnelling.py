@@ -25,7 +25,6 @@ from tests.harness.clients import (
     connect_head,
     end_direction,
     get_head,
-    hello_and_rest,
     open_tunnel,
     read_answer,
     read_to_end,
@@ -131,9 +130,51 @@ def _fetch(dial: Callable[[], socket.socket], context: ssl.SSLContext, session: 
         return fetched
 
 
+class HandClient:
+    """A TLS client in memory, whose bytes the test sends by hand.
+
+    Attributes:
+        hello: Its ClientHello.
+    """
+
+    def __init__(self, context: ssl.SSLContext, session: ssl.SSLSession | None = None) -> None:
+        """Begin a handshake, with a session to resume if there is one."""
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=HOST, session=session)
+        with contextlib.suppress(ssl.SSLWantReadError):
+            self._tls.do_handshake()
+        self.hello = self._outgoing.read()
+
+    def finish(self, sock: socket.socket, path: str = "/") -> bytes:
+        """Finish the handshake whose hello was sent, ask for a path, and return the body of the answer."""
+        self._until_done(sock, self._tls.do_handshake)
+        self._tls.write(get_head(path))
+        answer = b""
+        while not answer.endswith(b" 0\n"):  # as `answer_ok` ends
+            answer += self._until_done(sock, lambda: self._tls.read(65536))
+        return answer.partition(b"\r\n\r\n")[2]
+
+    def _until_done(self, sock: socket.socket, step: Callable[[], Any]) -> Any:
+        while True:
+            try:
+                result = step()
+            except ssl.SSLWantReadError:
+                sock.sendall(self._outgoing.read())
+                data = sock.recv(65536)
+                if not data:
+                    raise EOFError("the connection ended") from None
+                self._incoming.write(data)
+            else:
+                sock.sendall(self._outgoing.read())
+                return result
+
+
 def client_hello(context: ssl.SSLContext, server_hostname: str = HOST) -> bytes:
     """Make a ClientHello."""
-    return hello_and_rest(context, server_hostname)[0]
+    outgoing = ssl.MemoryBIO()
+    with contextlib.suppress(ssl.SSLWantReadError):
+        context.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname=server_hostname).do_handshake()
+    return outgoing.read()
 
 
 async def hear(proxy: RunningProxy, *pieces: bytes, host: str = HOST, port: int = 443) -> bytes:
@@ -163,55 +204,63 @@ async def refused_code(proxy: RunningProxy, host: str = HOST, port: int = 443) -
 
 # --- the wire ------------------------------------------------------------------------------------------------------------
 
-Edit = Callable[[int, int, bytes], bytes | None]
-"""Change what a server sends: the number of the connection and of the read, both from 0, and the bytes; None: hang up."""
-
-_Change = Callable[[int, bytes], bytes | None]
-
-
-def on_tunnel(edit: Callable[[bytes], bytes | None], *, read: int = 0) -> Edit:
-    """Leave the preflight alone, and edit one read of every connection behind it."""
-    return lambda connection, number, data: edit(data) if connection and number == read else data
+Edit = Callable[[int, int, bytes], tuple[bytes, bool]]
+"""Change what a server sends: the number of the connection and of the read, both from 0, and the bytes; tell whether to go on."""
+_Change = Callable[[int, bytes], tuple[bytes, bool]]
 
 
-def unchanged(_connection: int, _number: int, data: bytes) -> bytes:
+def on_tunnel(edit: Callable[[bytes], bytes], *, then_hang_up: bool = False) -> Edit:
+    """Leave the preflight alone, and edit the first flight of every connection behind it."""
+    return lambda connection, number, data: (edit(data), not then_hang_up) if connection and not number else (data, True)
+
+
+def unchanged(_connection: int, _number: int, data: bytes) -> tuple[bytes, bool]:
     """Change nothing."""
-    return data
+    return data, True
 
 
 @contextlib.asynccontextmanager
-async def running_go_between(route: Callable[[bytes], int], edit: Edit = unchanged) -> AsyncIterator[int]:
+async def running_go_between(
+    route: Callable[[bytes], int], edit: Edit = unchanged, passed: list[tuple[str, bytes]] | None = None
+) -> AsyncIterator[int]:
     """Run a go-between; yields its port. Whoever writes a flight at once has it edited at once.
 
     Args:
         route: Given what a client sends first, says which port to lead it to.
         edit: What to do to the server's bytes.
+        passed: Gets everything that comes, `up` and `down`, in the order of its coming.
     """
+    record = passed if passed is not None else []
     count = 0
     tasks: set[asyncio.Task[Any]] = set()
 
-    async def pass_on(source: asyncio.StreamReader, target: asyncio.StreamWriter, change: _Change) -> None:
+    async def pass_on(way: str, source: asyncio.StreamReader, target: asyncio.StreamWriter, change: _Change) -> None:
         number = 0
         with contextlib.suppress(OSError):
             while data := await source.read(2**20):
-                changed = change(number, data)
-                if changed is None:
-                    break
+                record.append((way, data))
+                changed, goes_on = change(number, data)
                 number += 1
                 target.write(changed)
                 await target.drain()
+                if not goes_on:
+                    break
         target.close()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal count
         connection, count = count, count + 1
         first = await reader.read(2**20)
+        if not first:
+            writer.close()
+            return
+        record.append(("up", first))
         onward, back = await asyncio.open_connection("127.0.0.1", route(first))
         try:
             back.write(first)
             await asyncio.gather(
-                pass_on(reader, back, lambda _number, data: data),
-                pass_on(onward, writer, lambda number, data: edit(connection, number, data)),
+                pass_on("up", reader, back, lambda _number, data: (data, True)),
+                pass_on("down", onward, writer, lambda number, data: edit(connection, number, data)),
             )
         finally:
             writer.close()

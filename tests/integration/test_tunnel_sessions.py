@@ -131,13 +131,13 @@ async def test_a_name_that_the_client_did_not_accept_is_no_verified_session() ->
     client = client_context(TLS12)
     evil = b""
 
-    def replace_ticket(connection: int, number: int, data: bytes) -> bytes:
+    def replace_ticket(connection: int, number: int, data: bytes) -> tuple[bytes, bool]:
         if connection != 1 or number != 1:
-            return data
+            return data, True
         size = 5 + int.from_bytes(data[3:5], "big")
         assert data[5] == HandshakeType.NEW_SESSION_TICKET
         ticket = with_body(data[:size], data[5], lambda body: body[:4] + len(evil).to_bytes(2, "big") + evil)
-        return ticket + data[size:]
+        return ticket + data[size:], True
 
     async with (
         running_origin(origin_with("ticket")) as honest,
