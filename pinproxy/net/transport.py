@@ -26,6 +26,7 @@ import ssl
 import struct
 import termios
 from collections import deque
+from collections.abc import Callable
 from typing import Any, cast
 
 from pinproxy.net.close_notify import make_close_notify
@@ -55,6 +56,9 @@ class SocketTransport(asyncio.Transport):
         self._sock = sock
         self._fd = sock.fileno()
         self._is_tls = isinstance(sock, ssl.SSLSocket)
+        # What SSLSocket's own recv and send call after some checks: on the data path they are called for every record.
+        self._recv: Callable[[int], bytes] = sock.read if isinstance(sock, ssl.SSLSocket) else sock.recv
+        self._send: Callable[[Any], int] = sock.write if isinstance(sock, ssl.SSLSocket) else sock.send
         self._backlog: deque[memoryview] = deque()
         self._backlog_bytes = 0
         self._farewell = b""
@@ -182,7 +186,7 @@ class SocketTransport(asyncio.Transport):
             if count:
                 self._protocol.buffer_updated(count)
             return count
-        data = self._sock.recv(READ_BYTES)
+        data = self._recv(READ_BYTES)
         if data:
             self._protocol.data_received(data)
         return len(data)
@@ -207,9 +211,9 @@ class SocketTransport(asyncio.Transport):
             return
         sent = 0
         try:
-            sent = self._sock.send(data)
+            sent = self._send(data)
             while sent < len(data):
-                sent += self._sock.send(memoryview(data)[sent:])
+                sent += self._send(memoryview(data)[sent:])
         except _WOULD_BLOCK:
             self._hold(bytes(memoryview(data)[sent:]))
         except OSError as error:
@@ -245,7 +249,7 @@ class SocketTransport(asyncio.Transport):
         try:
             while self._backlog:
                 head = self._backlog[0]
-                sent = self._sock.send(head)
+                sent = self._send(head)
                 self._backlog_bytes -= sent
                 if sent == len(head):
                     self._backlog.popleft()

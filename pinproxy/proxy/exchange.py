@@ -138,7 +138,7 @@ class Exchange:
 
     def _take_pooled(self, authority: Authority, rule: HostRule | None) -> HttpUpstream | None:
         while (pooled := self._proxy.pool.take(authority, rule)) is not None:
-            if pooled.is_free and pooled.is_quiet():
+            if pooled.is_quiet():
                 return pooled
             pooled.close()
         return None
@@ -170,7 +170,7 @@ class Exchange:
         self.takes_request = True
         if self.is_request_done:
             self._send_end(b"")
-        else:
+        elif not self._request_framing.is_empty:
             self._client.expect_within(self._proxy.limits.idle_seconds)
 
     def _give_back(self, connection: HttpUpstream) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import socket
+import select
 from collections.abc import Callable
 from typing import Protocol, cast
 
@@ -83,6 +83,7 @@ class HttpUpstream(asyncio.Protocol):
         self.transport: SocketTransport
         self._lost = lost
         self._taker: ResponseTaker | None = None
+        self._poll = select.poll()
 
     @property
     def is_reused(self) -> bool:
@@ -105,13 +106,7 @@ class HttpUpstream(asyncio.Protocol):
         Worth a system call: what is there already cannot be the answer to a request that is yet to be sent, and a connection
         that has ended already would cost a request that cannot be sent a second time.
         """
-        try:
-            socket.socket.recv(self.transport.get_extra_info("socket"), 1, socket.MSG_PEEK)
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
-        return False
+        return not self.transport.is_closing() and not self._poll.poll(0)
 
     def begin(self, taker: ResponseTaker, method: bytes, *, may_upgrade: bool) -> None:
         """Begin an exchange: its response goes to the taker.
@@ -148,6 +143,7 @@ class HttpUpstream(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
         self.transport = cast("SocketTransport", transport)
+        self._poll.register(self.transport.get_extra_info("socket"), select.POLLIN)
 
     def data_received(self, data: bytes) -> None:
         """Read responses; bytes that nobody asked for end the connection."""
