@@ -1,0 +1,169 @@
+"""What a finished handshake says of itself, above all a resumed one, which says less than it seems to."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import pytest
+
+from pinproxy.authority import Authority
+from pinproxy.errors import DownstreamTlsFailed, HandshakeTimeout, TlsHandshakeFailed
+from pinproxy.limits import Limits
+from pinproxy.net.client_contexts import client_context
+from pinproxy.net.handshake import facts_of, shake_hands_with_client, shake_hands_with_server
+from pinproxy.policy.verdict import Decision, Verdict
+from pinproxy.policy.verify import verify_server
+from tests.harness.pki import make_intermediate, make_leaf, make_root, server_context
+from tests.harness.running import HOST, host_rule
+
+ROOT = make_root()
+INTERMEDIATE = make_intermediate(ROOT)
+LEAF = make_leaf(INTERMEDIATE, HOST)
+AUTHORITY = Authority(HOST, 443)
+RULE = host_rule([LEAF.pin], ROOT.anchors)
+
+each_version = pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["1.2", "1.3"])
+
+
+@contextlib.contextmanager
+def connected(server: ssl.SSLContext, client: ssl.SSLContext, session: ssl.SSLSession | None = None) -> Iterator[ssl.SSLSocket]:
+    """Shake hands over a socket pair; one byte is sent, behind which the tickets of TLS 1.3 come."""
+    ours, theirs = socket.socketpair()
+
+    def serve() -> None:
+        with server.wrap_socket(theirs, server_side=True) as tls:
+            tls.sendall(b"x")
+            with contextlib.suppress(OSError):
+                tls.recv(1)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        with client.wrap_socket(ours, server_hostname=HOST, session=session) as tls:
+            assert tls.recv(1) == b"x"
+            yield tls
+    finally:
+        thread.join()
+
+
+# --- resumption --------------------------------------------------------------------------------------------------------
+
+
+@each_version
+def test_a_resumed_session_gives_no_chain_and_is_denied(version: ssl.TLSVersion) -> None:
+    """The leaf is still told, and no path was validated: "nothing to compare" would fail open (CVE-2025-68121)."""
+    server, client = server_context(LEAF), client_context(ROOT.anchors, "1.2", ())
+    server.maximum_version = version
+    with connected(server, client) as tls:
+        session = tls.session
+    with connected(server, client, session) as tls:
+        assert tls.session_reused
+        facts = facts_of(tls)
+        assert facts.is_resumed
+        assert facts.platform_chain is None
+        for mode in ("enforce", "report-only", "disabled"):
+            rule = host_rule([LEAF.pin], ROOT.anchors, mode=mode)
+            verified = verify_server(facts, rule, AUTHORITY, datetime.now(UTC), Limits())
+            judgement = verified.judgement
+            assert (verified.chain, judgement.verdict, judgement.decision) == (None, Verdict.CHAIN_UNAVAILABLE, Decision.DENY)
+            assert judgement.refusal is not None
+            assert judgement.refusal.code == "chain_unavailable"
+
+
+@each_version
+def test_a_full_handshake_gives_the_whole_chain_and_is_allowed(version: ssl.TLSVersion) -> None:
+    """The twin: the same two contexts, and no session offered."""
+    server, client = server_context(LEAF), client_context(ROOT.anchors, "1.2", ())
+    server.maximum_version = version
+    for _ in range(2):
+        with connected(server, client) as tls:
+            facts = facts_of(tls)
+        assert not facts.is_resumed
+        assert [item.der for item in facts.sent.certificates] == [LEAF.der, INTERMEDIATE.der]
+        assert facts.platform_chain is not None
+        assert [item.der for item in facts.platform_chain.certificates] == [LEAF.der, INTERMEDIATE.der, ROOT.der]
+        assert facts.tls_version == version.name.replace("_", ".")
+        judgement = verify_server(facts, RULE, AUTHORITY, datetime.now(UTC), Limits()).judgement
+        assert (judgement.verdict, judgement.decision) == (Verdict.MATCHED, Decision.ALLOW)
+
+
+# --- the handshakes themselves -------------------------------------------------------------------------------------------
+
+
+async def pair() -> tuple[socket.socket, socket.socket]:
+    """Make two connected, non-blocking sockets."""
+    ours, theirs = socket.socketpair()
+    ours.settimeout(0)
+    theirs.settimeout(0)
+    return ours, theirs
+
+
+async def test_both_sides_meet() -> None:
+    """The client's handshake and the server's, on one loop."""
+    ours, theirs = await pair()
+    context = client_context(ROOT.anchors, "1.2", ("h2",))
+    (tls, facts), peer = await asyncio.gather(
+        shake_hands_with_server(ours, context, AUTHORITY, 5.0),
+        shake_hands_with_client(theirs, server_context(LEAF, alpn=("h2",)), 5.0),
+    )
+    with tls, peer:
+        assert (tls.selected_alpn_protocol(), peer.selected_alpn_protocol()) == ("h2", "h2")
+        assert facts.sent.certificates[0].der == LEAF.der
+        assert tls.gettimeout() == 0.0
+
+
+@pytest.mark.parametrize("side", ["server", "client"])
+async def test_a_peer_that_says_nothing_is_given_so_long_and_no_longer(side: str) -> None:
+    """The deadline is for the whole handshake, and the socket is closed."""
+    ours, theirs = await pair()
+    with theirs:
+        if side == "server":
+            with pytest.raises(HandshakeTimeout, match=r"within 0\.05 s"):
+                await shake_hands_with_server(ours, client_context(ROOT.anchors, "1.2", ()), AUTHORITY, 0.05)
+        else:
+            with pytest.raises(DownstreamTlsFailed, match=r"within 0\.05 s"):
+                await shake_hands_with_client(ours, server_context(LEAF), 0.05)
+        assert ours.fileno() == -1
+
+
+@pytest.mark.parametrize("side", ["server", "client"])
+async def test_a_peer_that_goes_away_is_a_failed_handshake(side: str) -> None:
+    """An end is translated like everything else that OpenSSL says."""
+    ours, theirs = await pair()
+    theirs.close()
+    if side == "server":
+        with pytest.raises(TlsHandshakeFailed):
+            await shake_hands_with_server(ours, client_context(ROOT.anchors, "1.2", ()), AUTHORITY, 5.0)
+    else:
+        with pytest.raises(DownstreamTlsFailed, match="connection closed"):
+            await shake_hands_with_client(ours, server_context(LEAF), 5.0)
+    assert ours.fileno() == -1
+
+
+async def test_a_cancelled_handshake_closes_its_socket() -> None:
+    """Nobody else holds it."""
+    ours, theirs = await pair()
+    with theirs:
+        task = asyncio.create_task(shake_hands_with_server(ours, client_context(ROOT.anchors, "1.2", ()), AUTHORITY, 5.0))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert ours.fileno() == -1
+
+
+async def test_a_refusal_never_quotes_the_peer() -> None:
+    """What a peer sends is not repeated to the client or the log; OpenSSL's own constant is."""
+    ours, theirs = await pair()
+    with theirs:
+        theirs.send(b"<script>alert(1)</script>\r\n" * 10)
+        with pytest.raises(TlsHandshakeFailed) as caught:
+            await shake_hands_with_server(ours, client_context(ROOT.anchors, "1.2", ()), AUTHORITY, 5.0)
+    assert "script" not in caught.value.detail
+    assert "WRONG_VERSION_NUMBER" in caught.value.detail
