@@ -1,0 +1,366 @@
+"""Hosts that no rule lists, where the operator allows them: carried byte for byte, and no way around a listed host's pins."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from pinproxy.limits import Limits
+from pinproxy.policy.rule import HostRule
+from pinproxy.tls.alert import AlertDescription, alert
+from tests.harness.clients import open_tunnel, read_answer, read_to_end, start_tls
+from tests.harness.origin import running_origin
+from tests.harness.pki import Issued
+from tests.harness.running import HOST, RunningProxy, host_rule, running_proxy
+from tests.harness.socket_pairs import reset
+from tests.harness.tls_handshakes import refragment
+from tests.harness.tunnelling import (
+    BOTH,
+    IMPOSTOR,
+    LEAF,
+    TLS12,
+    client_context,
+    client_hello,
+    fetch,
+    hear,
+    origin_context,
+    refused_code,
+)
+
+ADDRESS = "127.0.0.1"
+OTHER = "unlisted.example.test"
+
+
+@contextlib.asynccontextmanager
+async def blind(*rules: HostRule, limits: Limits | None = None, **further: Any) -> AsyncIterator[RunningProxy]:
+    """Run a proxy that allows unlisted hosts, on loopback too."""
+    addresses = {OTHER: ADDRESS}
+    async with running_proxy(
+        *rules, unlisted="allow", limits=limits or Limits(allow_private=True), addresses=addresses, **further
+    ) as proxy:
+        yield proxy
+
+
+def listed(connect: str, leaf: Issued = LEAF) -> HostRule:
+    """Make the rule of the listed host, without an address of its own: it is reached where the client says."""
+    further = {"connect": "tunnel", "tls13": "preflight"} if connect == "tunnel" else {}
+    return host_rule([leaf.pin], BOTH, **further)
+
+
+each_connect = pytest.mark.parametrize("connect", ["intercept", "tunnel"])
+
+
+# --- unlisted, and nothing else ---------------------------------------------------------------------------------------------
+
+
+async def test_a_protocol_in_which_the_server_speaks_first_passes() -> None:
+    """SSH, SMTP and the like: nobody waits for a ClientHello that never comes."""
+
+    async def speak_first(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"SSH-2.0-server\r\n")
+        writer.write(b"you said " + await reader.readexactly(16))
+        await writer.drain()
+
+    def talk(proxy: RunningProxy, port: int) -> bytes:
+        with open_tunnel(proxy, ADDRESS, port) as sock:
+            heard = sock.recv(100)
+            sock.sendall(b"SSH-2.0-client\r\n")
+            return heard + read_to_end(sock)
+
+    async with running_origin(None, speak_first) as origin, blind(listed("tunnel")) as proxy:
+        heard = await asyncio.to_thread(talk, proxy, origin.port)
+        assert heard == b"SSH-2.0-server\r\nyou said SSH-2.0-client\r\n"
+        line = await proxy.connection()
+    assert (line["mode"], line["decision"], line["code"], line["host_rule"]) == ("blind", "allow", None, None)
+    assert (line["verdict"], line["assurance"]) == (None, None)
+    assert (line["bytes_up"], line["bytes_down"]) == (16, 41)
+
+
+@pytest.mark.parametrize("newest", [TLS12, ssl.TLSVersion.TLSv1_3], ids=["TLS 1.2", "TLS 1.3"])
+async def test_tls_to_an_unlisted_host_passes_untouched(newest: ssl.TLSVersion) -> None:
+    """Its certificate is its client's affair; with an unlisted name, a listed one elsewhere, or none at all."""
+    async with running_origin(origin_context(newest=newest)) as origin, blind() as proxy:
+        assert (await fetch(proxy, client_context(), host=ADDRESS, port=origin.port)).body == b"GET / 0\n"
+        assert (await proxy.connection())["mode"] == "blind"
+
+
+async def test_a_hello_without_a_name_passes_to_an_unlisted_address() -> None:
+    """Nothing in it is anybody's of ours."""
+    client = client_context()
+    client.check_hostname = False
+
+    def talk(proxy: RunningProxy, port: int) -> str | None:
+        with open_tunnel(proxy, ADDRESS, port) as sock, client.wrap_socket(sock) as tls:
+            return tls.version()
+
+    async with running_origin(origin_context()) as origin, blind(listed("tunnel")) as proxy:
+        assert await asyncio.to_thread(talk, proxy, origin.port) == "TLSv1.3"
+
+
+@pytest.mark.parametrize("side", ["client", "server"])
+async def test_an_end_of_either_side_is_half_a_close(side: str) -> None:
+    """Each direction ends by itself, also before the client has said a word."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if side == "server":
+            writer.write(b"done")
+            writer.write_eof()
+            await reader.read()
+        else:
+            writer.write(b"got " + await reader.read())
+        await writer.drain()
+
+    def talk(proxy: RunningProxy, port: int) -> bytes:
+        with open_tunnel(proxy, ADDRESS, port) as sock:
+            if side == "client":
+                sock.sendall(b"all")
+                sock.shutdown(socket.SHUT_WR)
+                return read_to_end(sock)
+            heard = read_to_end(sock)
+            sock.sendall(b"more")
+            return heard
+
+    async with running_origin(None, serve) as origin, blind() as proxy:
+        assert await asyncio.to_thread(talk, proxy, origin.port) == (b"got all" if side == "client" else b"done")
+        await origin.quiet()
+        assert bytes(origin.received) == (b"all" if side == "client" else b"more")
+        assert (await proxy.connection())["code"] is None
+
+
+async def test_a_server_that_resets_while_the_client_is_silent_resets_it() -> None:
+    """The client's first bytes are still being looked at; the look ends, and the cut is passed on."""
+    hang_up = asyncio.Event()
+
+    async def serve(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await hang_up.wait()
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
+        writer.transport.abort()
+
+    async with running_origin(None, serve) as origin, blind() as proxy:
+        with await asyncio.to_thread(open_tunnel, proxy, ADDRESS, origin.port) as sock:
+            await origin.accepted()
+            hang_up.set()
+            with pytest.raises(ConnectionResetError):
+                await asyncio.to_thread(sock.recv, 1)
+        assert (await proxy.connection())["code"] == "upstream_closed"
+
+
+async def test_a_private_address_is_not_for_unlisted_hosts() -> None:
+    """The default, and what `limits.allow_private` turns off (every other test here is its twin)."""
+    async with running_origin(None) as origin, blind(limits=Limits()) as proxy:
+        for host in (ADDRESS, OTHER, "localhost"):
+            status, code = await refused_code(proxy, host, origin.port)
+            assert (status, code) in {(403, "address_denied"), (502, "dns_failed")}
+            assert code == "address_denied" or host == "localhost"
+        assert origin.connections == 0
+
+
+async def test_unlisted_hosts_are_refused_where_they_are_denied() -> None:
+    """`unlisted: deny`, the default, by name and by address."""
+    async with running_origin(None) as origin, running_proxy(listed("tunnel"), limits=Limits(allow_private=True)) as proxy:
+        for host in (ADDRESS, OTHER, "[::1]"):
+            assert await refused_code(proxy, host, origin.port) == (403, "host_not_listed")
+        assert origin.connections == 0
+
+
+# --- a listed name behind an unlisted authority ------------------------------------------------------------------------------
+
+
+@each_connect
+@pytest.mark.parametrize("host", [ADDRESS, OTHER], ids=["address", "name"])
+async def test_connect_to_something_else_meets_the_pins_of_its_sni(connect: str, host: str) -> None:
+    """The ClientHello names a listed host: it is verified like any other, at the address the client asked for."""
+    async with running_origin(origin_context()) as origin, blind(listed(connect)) as proxy:
+        if connect == "tunnel":
+            assert (await fetch(proxy, client_context(), host=host, port=origin.port)).body == b"GET / 0\n"
+        else:
+            assert await asyncio.to_thread(_get_intercepted, proxy, host, origin.port) == b"GET / 0\n"
+        line = await proxy.connection()
+    assert (line["authority"], line["host_rule"]) == (f"{HOST}:{origin.port}", HOST)
+    assert line["mode"] == ("tunnel" if connect == "tunnel" else "interception")
+    assert (line["verdict"], line["decision"]) == ("matched", "allow")
+    assert line["upstream_address"] == f"{ADDRESS}:{origin.port}"
+
+
+@each_connect
+@pytest.mark.parametrize("host", [ADDRESS, OTHER], ids=["address", "name"])
+async def test_connect_to_something_else_is_no_way_around_the_pins_of_its_sni(connect: str, host: str) -> None:
+    """The twin: another key, a valid certificate; an alert, and not one byte."""
+    async with running_origin(origin_context(IMPOSTOR)) as origin, blind(listed(connect)) as proxy:
+        heard = await hear(proxy, client_hello(client_context()), host=host, port=origin.port)
+        assert heard == alert(AlertDescription.BAD_CERTIFICATE)
+        line = await proxy.connection()
+        assert (line["code"], line["verdict"], line["host_rule"]) == ("pin_mismatch", "no_match", HOST)
+        await origin.quiet()
+        assert origin.received == b""
+
+
+def _get_intercepted(proxy: RunningProxy, host: str, port: int) -> bytes:
+    with open_tunnel(proxy, host, port) as sock, start_tls(sock, proxy) as tls:
+        tls.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        return read_answer(tls).body
+
+
+@each_connect
+async def test_connect_to_an_ipv6_address_meets_the_pins_of_its_sni(connect: str) -> None:
+    """The same over the other family."""
+    for leaf, expected in ((LEAF, None), (IMPOSTOR, "pin_mismatch")):
+        async with _origin_on_ipv6(origin_context(leaf)) as port, blind(listed(connect)) as proxy:
+            if expected is None and connect == "tunnel":
+                assert (await fetch(proxy, client_context(), host="[::1]", port=port)).body == b"hello"
+            elif expected is not None:
+                heard = await hear(proxy, client_hello(client_context()), host="[::1]", port=port)
+                assert heard == alert(AlertDescription.BAD_CERTIFICATE)
+            else:
+                assert await asyncio.to_thread(_get_intercepted, proxy, "[::1]", port) == b"hello"
+            line = await proxy.connection()
+            assert (line["code"], line["upstream_address"]) == (expected, f"[::1]:{port}")
+
+
+@contextlib.asynccontextmanager
+async def _origin_on_ipv6(context: ssl.SSLContext) -> AsyncIterator[int]:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello")
+            await writer.drain()
+            await reader.read()
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+
+    try:
+        server = await asyncio.start_server(serve, "::1", 0, ssl=context)
+    except OSError:
+        pytest.skip("this machine has no IPv6 loopback")
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+
+
+@each_connect
+async def test_a_listed_name_for_a_port_that_is_not_listed_is_refused(connect: str) -> None:
+    """As a CONNECT to that name and port would be."""
+    further: dict[str, Any] = {"connect": "tunnel", "tls13": "preflight"} if connect == "tunnel" else {}
+    rule = host_rule([LEAF.pin], BOTH, ports=frozenset({443}), **further)
+    async with running_origin(origin_context()) as origin, blind(rule) as proxy:
+        heard = await hear(proxy, client_hello(client_context()), host=ADDRESS, port=origin.port)
+        assert heard == alert(AlertDescription.ACCESS_DENIED)
+        assert (await proxy.connection())["code"] == "host_not_listed"
+        await origin.quiet()
+        assert origin.received == b""
+
+
+async def test_a_server_that_spoke_first_is_not_followed_by_a_verified_one() -> None:
+    """What it said has gone to the client already, and was not verified by anybody."""
+
+    async def speak_first(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 ready\r\n")
+        await reader.read()
+
+    def talk(proxy: RunningProxy, port: int, name: str) -> bytes:
+        with open_tunnel(proxy, ADDRESS, port) as sock:
+            heard = sock.recv(100)
+            sock.sendall(client_hello(client_context(), name))
+            if name != HOST:
+                sock.shutdown(socket.SHUT_WR)
+            return heard + read_to_end(sock)
+
+    async with running_origin(None, speak_first) as origin, blind(listed("tunnel")) as proxy:
+        heard = await asyncio.to_thread(talk, proxy, origin.port, HOST)
+        assert heard == b"220 ready\r\n" + alert(AlertDescription.UNRECOGNIZED_NAME)
+        assert (await proxy.connection())["code"] == "sni_mismatch"
+        await origin.quiet()
+        assert origin.received == b""
+        # The twin: a name that nobody lists.
+        assert await asyncio.to_thread(talk, proxy, origin.port, OTHER) == b"220 ready\r\n"
+        assert (await proxy.connection(count=2))["code"] is None
+
+
+# --- hellos that hide their name ---------------------------------------------------------------------------------------------
+
+
+async def test_a_hello_in_pieces_does_not_hide_its_name() -> None:
+    """Small records, small segments: the name is read before anything goes up."""
+    hello = refragment(client_hello(client_context()), 1)
+    async with running_origin(origin_context(IMPOSTOR)) as origin, blind(listed("tunnel")) as proxy:
+        heard = await hear(proxy, *(hello[at : at + 50] for at in range(0, len(hello), 50)), host=ADDRESS, port=origin.port)
+        assert heard == alert(AlertDescription.BAD_CERTIFICATE)
+        assert (await proxy.connection())["code"] == "pin_mismatch"
+
+
+@pytest.mark.parametrize("ends", [False, True], ids=["waits", "ends"])
+async def test_half_a_hello_does_not_pass_however_long_it_takes(*, ends: bool) -> None:
+    """What cannot be read cannot be said to name nobody: to wait out the deadline is no way around the pins."""
+    limits = Limits(allow_private=True, head_seconds=0.2)
+
+    def talk(proxy: RunningProxy, port: int) -> bytes:
+        with open_tunnel(proxy, ADDRESS, port) as sock:
+            sock.sendall(client_hello(client_context())[:60])
+            if ends:
+                sock.shutdown(socket.SHUT_WR)
+            return read_to_end(sock)
+
+    async with running_origin(None, _echo) as origin, blind(listed("tunnel"), limits=limits) as proxy:
+        heard = await asyncio.to_thread(talk, proxy, origin.port)
+        expected = (
+            ("client_hello_invalid", AlertDescription.DECODE_ERROR) if ends else ("head_timeout", AlertDescription.INTERNAL_ERROR)
+        )
+        assert ((await proxy.connection())["code"], heard) == (expected[0], alert(expected[1]))
+        await origin.quiet()
+        assert origin.received == b""
+
+
+@pytest.mark.parametrize(
+    "front",
+    [b"\x14\x03\x03\x00\x01\x01", b"\x15\x03\x03\x00\x02\x01\x00", b"\x17\x03\x03\x00\x01x"],
+    ids=["CCS", "alert", "data"],
+)
+async def test_a_record_in_front_of_the_hello_does_not_hide_it(front: bytes) -> None:
+    """Some server may skip it, and read the name behind it."""
+    async with running_origin(None, _echo) as origin, blind(listed("tunnel")) as proxy:
+        heard = await hear(proxy, front + client_hello(client_context()), host=ADDRESS, port=origin.port)
+        assert heard == alert(AlertDescription.DECODE_ERROR)
+        assert (await proxy.connection())["code"] == "client_hello_invalid"
+        await origin.quiet()
+        assert origin.received == b""
+
+
+async def test_bytes_that_only_begin_like_tls_pass() -> None:
+    """The twin: a protocol of its own whose first byte happens to be 22."""
+    async with running_origin(None, _echo) as origin, blind(listed("tunnel")) as proxy:
+
+        def talk() -> bytes:
+            with open_tunnel(proxy, ADDRESS, origin.port) as sock:
+                sock.sendall(b"\x16\x00 my own")
+                sock.shutdown(socket.SHUT_WR)
+                return read_to_end(sock)
+
+        assert await asyncio.to_thread(talk) == b"\x16\x00 my own"
+        assert (await proxy.connection())["code"] is None
+
+
+async def _echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(await reader.read())
+    await writer.drain()
+
+
+# --- who leaves --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["close", "reset"])
+async def test_a_client_that_leaves_without_a_word_takes_its_server_along(how: str) -> None:
+    """Nothing stays open behind it."""
+    async with running_origin(None, _echo) as origin, blind() as proxy:
+        sock = await asyncio.to_thread(open_tunnel, proxy, ADDRESS, origin.port)
+        await origin.accepted()
+        if how == "reset":
+            reset(sock)
+        sock.close()
+        await origin.quiet()
+        assert (await proxy.connection())["mode"] == "blind"
