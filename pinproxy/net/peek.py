@@ -7,19 +7,16 @@ socket that is not known to belong to the head.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import socket
 from dataclasses import dataclass
 
 from pinproxy.errors import ClientClosed, ClientHelloInvalid, HeadTooLarge
-from pinproxy.net.readiness import wait_readable
+from pinproxy.net.readiness import Arrivals, has_peer_ended, wait_readable
 from pinproxy.tls.client_hello import MAX_CLIENT_HELLO_BYTES, ClientHello, ClientHelloReader
 
 _HEAD_END = b"\r\n\r\n"
 _PEEK_BYTES = 16 * 1024
-# Where the kernel does not honour SO_RCVLOWAT (UNIX sockets), data that is peeked at keeps the socket readable.
-_NO_PROGRESS_SECONDS = 0.01
 
 
 async def peek_at_least(sock: socket.socket, count: int, limit: int = _PEEK_BYTES) -> bytes:
@@ -28,38 +25,23 @@ async def peek_at_least(sock: socket.socket, count: int, limit: int = _PEEK_BYTE
     Returns:
         At least `count` bytes, at most `limit`; fewer only where the client has ended its direction.
     """
-    seen = b""
-    try:
+    with contextlib.ExitStack() as at_the_end:
+        news: Arrivals | None = None
         while True:
             # Asked first: behind an end there is nothing, so what is seen then is all there is.
-            has_ended = bool(seen) and _has_ended(sock)
+            has_ended = news is not None and has_peer_ended(sock)
             try:
-                now = sock.recv(limit, socket.MSG_PEEK)
+                seen = sock.recv(limit, socket.MSG_PEEK)
             except BlockingIOError:
-                now = None
+                await wait_readable(sock)
+                continue
             except OSError as error:
                 raise ClientClosed("the client reset the connection") from error
-            if now is not None:
-                if len(now) >= count or not now or has_ended:
-                    return now
-                if len(now) == len(seen):
-                    await asyncio.sleep(_NO_PROGRESS_SECONDS)
-                seen = now
-                # Sleep until there is more than we have seen.
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, len(seen) + 1)
-            await wait_readable(sock)
-    finally:
-        if seen:
-            with contextlib.suppress(OSError):
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
-
-
-def _has_ended(sock: socket.socket) -> bool:
-    """Tell whether the peer has shut down its direction, from a socket whose data is still unread."""
-    if not hasattr(socket, "TCP_INFO") or sock.family == socket.AF_UNIX:
-        return False
-    tcp_close_wait = 8  # enum in linux/tcp_states.h: TCP_CLOSE_WAIT
-    return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == tcp_close_wait
+            if len(seen) >= count or not seen or has_ended:
+                return seen
+            if news is None:
+                news = at_the_end.enter_context(contextlib.closing(Arrivals(sock)))
+            await news.wait()
 
 
 async def read_head(sock: socket.socket, max_bytes: int) -> bytes:

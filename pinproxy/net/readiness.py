@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import select
 import socket
+from typing import Protocol
+
+_NEWS = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET
 
 
-async def wait_readable(sock: socket.socket) -> None:
+class HasDescriptor(Protocol):
+    """A socket, or anything else that an event loop can wait for."""
+
+    def fileno(self) -> int:
+        """Return the descriptor."""
+
+
+async def wait_readable(sock: HasDescriptor) -> None:
     """Wait until a read would not block. Nobody else may read this socket meanwhile."""
     loop = asyncio.get_running_loop()
     ready = loop.create_future()
@@ -41,3 +52,32 @@ async def send_all(sock: socket.socket, data: bytes) -> None:
             view = view[sock.send(view) :]
         except BlockingIOError:
             await wait_writable(sock)
+
+
+class Arrivals:
+    """Tells when something arrives behind bytes that stay unread; the socket itself only tells that there are some.
+
+    Each arrival, and the peer's end, is an edge of epoll(7). SO_RCVLOWAT would say the same of TCP, but UNIX sockets know
+    nothing of it, and of TCP it changes the window. What is there at the beginning counts as an arrival, too.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        """Begin to listen for news of a socket; `close` it afterwards."""
+        self._epoll = select.epoll()
+        self._epoll.register(sock, _NEWS)
+
+    async def wait(self) -> None:
+        """Wait for the next arrival, or for one that came since the last wait."""
+        while not self._epoll.poll(0):
+            await wait_readable(self._epoll)
+
+    def close(self) -> None:
+        """Listen no longer."""
+        self._epoll.close()
+
+
+def has_peer_ended(sock: socket.socket) -> bool:
+    """Tell whether the peer has ended its direction, also while what it said before is still unread."""
+    poll = select.poll()
+    poll.register(sock, select.POLLRDHUP)
+    return bool(poll.poll(0))
