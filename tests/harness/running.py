@@ -15,6 +15,7 @@ from typing import Any, TextIO, cast
 
 from pinproxy.authority import Authority
 from pinproxy.limits import Limits
+from pinproxy.net.listener import ListenAddress
 from pinproxy.net.local_ca import LocalCa
 from pinproxy.pins.pin import Pin
 from pinproxy.pins.pin_set import PinSet
@@ -100,6 +101,7 @@ async def running_proxy(
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     eviction_grace_seconds: float = 0.0,
     local_ca: LocalCa | None = None,
+    also_listen: Sequence[ListenAddress] = (),
     **further: Any,
 ) -> AsyncIterator[RunningProxy]:
     """Run a proxy on 127.0.0.1.
@@ -112,6 +114,7 @@ async def running_proxy(
         clock: The wall clock certificates are checked against.
         eviction_grace_seconds: For tunnels that a swap denies.
         local_ca: Its CA; by default a throw-away one.
+        also_listen: Where it listens besides.
         further: Further arguments of the server.
     """
     stream = cast("TextIO", tempfile.NamedTemporaryFile("w", suffix=".log"))  # noqa: SIM115 - closed below
@@ -127,7 +130,7 @@ async def running_proxy(
         return [(addresses or {})[host]] if host in (addresses or {}) else []
 
     server = Server(
-        listen=(Authority("127.0.0.1", 0),),
+        listen=(Authority("127.0.0.1", 0), *also_listen),
         table=table,
         limits=limits or Limits(),
         local_ca=ca,
