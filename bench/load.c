@@ -32,7 +32,7 @@ static struct {
     int port;             /* of the proxy, on 127.0.0.1 */
     const char *connect;  /* authority for CONNECT, or NULL */
     const char *target;   /* request target: a path, or an absolute URI */
-    const char *host;     /* Host field, and SNI */
+    const char *host;     /* Host field; without its port, the name in SNI and certificate */
     const char *ca;       /* CA file: TLS towards the client side, or NULL */
     int clients;
     double seconds;
@@ -134,8 +134,10 @@ static int open_connection(struct connection *c, char *buffer) {
     if (tls_context) {
         c->tls = SSL_new(tls_context);
         SSL_set_fd(c->tls, c->fd);
-        SSL_set_tlsext_host_name(c->tls, options.host);
-        SSL_set1_host(c->tls, options.host);
+        char name[256];
+        snprintf(name, sizeof name, "%.*s", (int)strcspn(options.host, ":"), options.host);
+        SSL_set_tlsext_host_name(c->tls, name);
+        SSL_set1_host(c->tls, name);
         if (SSL_connect(c->tls) != 1) return -1;
     }
     return 0;

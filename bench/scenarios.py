@@ -57,8 +57,8 @@ def _arguments(way: Way, path: str) -> list[str]:
         at = arguments.index("--target-prefix")
         prefix = arguments[at + 1]
         del arguments[at : at + 2]
-        return [*arguments, "--host", HOST, "--target", prefix + path]
-    return [*arguments, "--host", HOST, "--target", path]
+        return ["--host", HOST, *arguments, "--target", prefix + path]
+    return ["--host", HOST, *arguments, "--target", path]
 
 
 def _per_operation(path: str, clients: int, *, is_new: bool) -> Callable[[Stage, Running, Way, Scale], float]:

@@ -111,28 +111,31 @@ def _squid(stage: Stage) -> Started:
     store = stage.directory / "squid-certs"
     shutil.rmtree(store, ignore_errors=True)
     subprocess.run(["/usr/lib/squid/security_file_certgen", "-c", "-s", str(store), "-M", "4MB"], check=True, capture_output=True)
+    origin = f"{HOST}:{stage.values['origin_tls']}"
+    for item in (store, *store.rglob("*")):
+        item.chmod(0o777)  # squid gives its privileges up, and its helper still wants to write here
     ways = {
         "s1": Way(s1, ()),
         "s2": Way(s2, ("--connect", f"127.0.0.1:{stage.values['origin_plain']}")),
-        "s3": Way(s3, ("--connect", f"{HOST}:{stage.values['origin_tls']}", "--ca", f"{stage.directory}/bump-ca.pem")),
+        "s3": Way(s3, ("--connect", origin, "--host", origin, "--ca", f"{stage.directory}/bump-ca.pem")),
     }
     return Started([_program("squid"), "-N", "-f", str(path)], ways)
 
 
 def _mitmproxy(stage: Stage) -> Started:
-    port = free_port()
+    port, reverse = free_port(), free_port()
     home = stage.directory / f"mitm-{port}"
     home.mkdir()
     bundle = (stage.directory / "bump-key.pem").read_bytes() + (stage.directory / "bump-ca.pem").read_bytes()
     (home / "mitmproxy-ca.pem").write_bytes(bundle)
-    origin = stage.values["origin_tls"]
-    command = [_program("mitmdump"), "-q", "--set", f"confdir={home}", "--listen-host", "127.0.0.1", "-p", str(port)]
-    command += ["--set", f"ssl_verify_upstream_trusted_ca={stage.directory}/ca.pem", "--set", "connection_strategy=lazy"]
-    command += ["--map-remote", f"|http://{HOST}/|https://{HOST}:{origin}/"]
+    origin = f"127.0.0.1:{stage.values['origin_tls']}"
+    command = [_program("mitmdump"), "-q", "--set", f"confdir={home}", "--set", "connection_strategy=lazy"]
+    command += ["--set", f"ssl_verify_upstream_trusted_ca={stage.directory}/ca.pem"]
+    command += ["--mode", f"regular@127.0.0.1:{port}", "--mode", f"reverse:https://{origin}@127.0.0.1:{reverse}"]
     ways = {
-        "s1": Way(port, ("--target-prefix", f"http://{HOST}")),
+        "s1": Way(reverse, ()),
         "s2": Way(port, ("--connect", f"127.0.0.1:{stage.values['origin_plain']}")),
-        "s3": Way(port, ("--connect", f"{HOST}:{origin}", "--ca", f"{stage.directory}/bump-ca.pem")),
+        "s3": Way(port, ("--connect", origin, "--ca", f"{stage.directory}/bump-ca.pem")),
     }
     return Started(command, ways)
 
