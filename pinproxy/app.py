@@ -23,7 +23,9 @@ from pinproxy.net.dial import Resolver, resolve_with_system
 from pinproxy.net.local_ca import LocalCa
 from pinproxy.net.system_roots import load_system_roots, roots_pem
 from pinproxy.policy.table import PolicyTable
+from pinproxy.proxy.route import Route
 from pinproxy.proxy.server import Server
+from pinproxy.proxy.tls_front import front_context
 from pinproxy.report.log import configure_logging
 from pinproxy.report.metrics import Metrics
 from pinproxy.report.reporter import Reporter
@@ -36,7 +38,7 @@ from pinproxy.settings.policy import build_policy_table
 from pinproxy.settings.watch import ConfigWatch
 
 # What a reload can put in force; the rest is bound, made or sized once.
-_RELOADED_KEYS = frozenset({"version", "unlisted", "defaults", "pin_sets", "hosts", "reload", "client_auth"})
+_RELOADED_KEYS = frozenset({"version", "unlisted", "defaults", "pin_sets", "hosts", "reload", "client_auth", "listen_tls"})
 
 
 def now_utc() -> datetime:
@@ -71,7 +73,7 @@ class App:
     """A proxy with its admin server, from start to drain. Made and run inside one event loop.
 
     Attributes:
-        addresses: What clients can connect to, once started.
+        addresses: What clients can connect to over TCP, once started.
         admin_address: Where the admin server listens, once started; None: off.
         local_ca: The CA that interception uses.
         server: The data path.
@@ -113,6 +115,7 @@ class App:
             self.local_ca.publish(settings.local_ca.publish, self._public_roots())
         self.server = Server(
             listen=settings.listen,
+            routes=tuple(Route(route.listen, route.to, route.protocol, route.alpn) for route in settings.routes),
             table=table,
             limits=settings.limits,
             local_ca=self.local_ca,
@@ -123,7 +126,8 @@ class App:
             resolver=resolver,
             upstream_proxy=make_upstream_proxy(settings.upstream_proxy, settings.upstream_proxy_password_file, settings.no_proxy),
         )
-        self.server.ask_clients(settings.client_auth.users)
+        self._bound_as = settings.listen
+        self._meet_clients(settings)
         self._reporter.reload_succeeded(table, clock())
         self._stop_wanted = asyncio.Event()
         self._ending: asyncio.Task[None] | None = None
@@ -147,7 +151,11 @@ class App:
                 async with self._admin_running():
                     self._log.logger.info(
                         "started",
-                        listen=[str(address) for address in self.addresses],
+                        listen=[str(address) for address in (*self.addresses, *self.server.sockets)],
+                        routes=[
+                            f"{address} to {route.to}"
+                            for address, route in zip(self.server.route_addresses, self._settings.routes, strict=True)
+                        ],
                         admin=str(self.admin_address) if self.admin_address else None,
                         published=str(self._settings.local_ca.publish) if self._settings.local_ca.publish else None,
                     )
@@ -176,7 +184,9 @@ class App:
                 self._reporter.reload_failed(error.problems, self._clock())
                 return
             self.server.swap(table)
-            self.server.ask_clients(settings.client_auth.users)
+            # What the bound addresses ask of clients may only be relaxed by settings that would let these addresses be bound.
+            if settings.listen == self._bound_as:
+                self._meet_clients(settings)
             self._warn_of_restart(settings)
             self._settings = settings
             self._warn_of_settings()
@@ -247,6 +257,13 @@ class App:
 
     def _poll_seconds(self) -> float:
         return self._settings.reload.poll
+
+    def _meet_clients(self, settings: Settings) -> None:
+        """Speak TLS with clients, and ask them who they are, as the settings say."""
+        front = settings.listen_tls
+        roots = front.client_ca_file.roots if front is not None and front.client_ca_file is not None else None
+        self.server.speak_tls(front_context(front.chain_and_key, roots) if front is not None else None)
+        self.server.ask_clients(settings.client_auth.users)
 
     def _warn_of_settings(self) -> None:
         """Say what is allowed and seldom meant."""

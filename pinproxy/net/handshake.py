@@ -59,8 +59,16 @@ async def shake_hands_with_server(
         raise
 
 
-async def shake_hands_with_client(sock: socket.socket, context: ssl.SSLContext, seconds: float) -> ssl.SSLSocket:
+async def shake_hands_with_client(
+    sock: socket.socket, context: ssl.SSLContext, seconds: float, trusted: str = "the CA that pinproxy publishes"
+) -> ssl.SSLSocket:
     """Do the server's side of a handshake with a client of ours.
+
+    Args:
+        sock: Accepted; taken over, and closed on failure.
+        context: Ours.
+        seconds: For the whole handshake.
+        trusted: What the client has to trust, for the message where it does not.
 
     Raises:
         DownstreamTlsFailed: The client broke off, most often because it does not trust the local CA, or was too slow.
@@ -75,7 +83,9 @@ async def shake_hands_with_client(sock: socket.socket, context: ssl.SSLContext, 
             raise DownstreamTlsFailed(f"the client did not finish its TLS handshake within {seconds:g} s") from error
         if isinstance(error, OSError):
             reason = _reason(error)
-            hint = "; does it trust the CA that pinproxy publishes?" if "ALERT" in reason else ""
+            if isinstance(error, ssl.SSLCertVerificationError) or reason == "PEER_DID_NOT_RETURN_A_CERTIFICATE":
+                raise DownstreamTlsFailed(f"the client showed no certificate that is accepted here ({reason})") from error
+            hint = f"; does it trust {trusted}?" if "ALERT" in reason else ""
             raise DownstreamTlsFailed(f"the client ended the TLS handshake ({reason}){hint}") from error
         raise
     return tls

@@ -29,18 +29,35 @@ class Carrying(Protocol):
         """End if the table now in force would not have let this begin."""
 
 
+class Outliving(Protocol):
+    """Something in front of a client's story that lives a little longer."""
+
+    def end(self, ended: Callable[[], None]) -> None:
+        """Hear that the story is over; `ended` is to be called when this is over too. Told twice, it calls twice."""
+
+
 class Slot:
-    """One accepted client, from the accept to the end of whatever carries it."""
+    """One accepted client, from the accept to the end of whatever carries it.
+
+    Attributes:
+        task: The client's story.
+        carrying: What carries its traffic now.
+        outlived_by: What keeps the room after the story has given it up; None: nothing does.
+    """
 
     def __init__(self, live: LiveConnections) -> None:
         """Take up room among the live connections."""
         self._live = live
         self.task: asyncio.Task[None] | None = None
         self.carrying: Carrying | None = None
+        self.outlived_by: Outliving | None = None
 
     def release(self) -> None:
         """Give up the room; twice is fine."""
-        self._live.remove(self)
+        if self.outlived_by is None:
+            self._live.remove(self)
+        else:
+            self.outlived_by.end(lambda: self._live.remove(self))
 
     def drain(self) -> None:
         """Pass on the wish; a client that is still being read or dialled for goes on."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import partial
@@ -29,8 +30,9 @@ from pinproxy.proxy.live import LiveConnections
 from pinproxy.proxy.policy_in_force import PolicyInForce
 from pinproxy.proxy.proxy import Proxy
 from pinproxy.proxy.route import NO_WORDS, Route, serve_http_route, serve_tcp_route
+from pinproxy.proxy.tls_front import ALERT, behind_tls
 from pinproxy.proxy.verified_sessions import VerifiedSessions
-from pinproxy.proxy.visit import accept
+from pinproxy.proxy.visit import Story, accept
 from pinproxy.report.reporter import Reporter
 
 
@@ -97,6 +99,7 @@ class Server:
         self._listeners = tuple(Listener(address, self._accepted) for address in listen)
         self._route_listeners = tuple(Listener(route.listen, partial(self._accepted_on_route, route)) for route in routes)
         self._is_listening = False
+        self._tls_story: Story | None = None
 
     @property
     def is_listening(self) -> bool:
@@ -132,6 +135,14 @@ class Server:
     def never_dial(self, address: Authority) -> None:
         """Add an address of this process that no client may be led to, such as the admin server's."""
         self._own_addresses.add(address.host, address.port)
+
+    def speak_tls(self, context: ssl.SSLContext | None) -> None:
+        """Speak TLS with the clients of the TCP addresses of `listen`, from their next connection on.
+
+        Args:
+            context: From `tls_front.front_context`; None: they are in clear.
+        """
+        self._tls_story = behind_tls(context, HTTP, serve_proxy_client) if context is not None else None
 
     def ask_clients(self, users: Mapping[str, PasswordHash]) -> None:
         """Ask clients who they are, from their next request on.
@@ -182,7 +193,10 @@ class Server:
             listener.close()
 
     def _accepted(self, client: socket.socket) -> None:
-        accept(client, self._proxy, HTTP, serve_proxy_client)
+        if self._tls_story is not None and client.family != socket.AF_UNIX:
+            accept(client, self._proxy, ALERT, self._tls_story)
+        else:
+            accept(client, self._proxy, HTTP, serve_proxy_client)
 
     def _accepted_on_route(self, route: Route, client: socket.socket) -> None:
         if route.protocol == "http":

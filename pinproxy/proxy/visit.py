@@ -33,7 +33,7 @@ class Visit:
     """One accepted client, as its story sees it.
 
     Attributes:
-        client: The accepted socket, non-blocking.
+        client: The accepted socket, non-blocking; or what stands for it, where TLS is ended in front (`proxy.tls_front`).
         proxy: What the stories share.
         slot: The client's place among the live connections.
         reply: How the client is refused: in the protocol it is known to speak by now.
@@ -82,7 +82,7 @@ def _turn_away(client: socket.socket, proxy: Proxy, reply: Reply) -> None:
 
 async def _serve(visit: Visit, story: Story) -> None:
     """Let a story carry a client's connection to its end."""
-    client, proxy, slot = visit.client, visit.proxy, visit.slot
+    proxy, slot = visit.proxy, visit.slot
     try:
         # 2.
         await story(visit)
@@ -92,13 +92,13 @@ async def _serve(visit: Visit, story: Story) -> None:
     except AfterEstablished as after:
         _finish(visit, after.refusal)
         if not isinstance(after.refusal, DownstreamTlsFailed | ClientClosed):
-            _answer(client, alert(alert_for(after.refusal.code)), proxy, slot)
+            _answer(visit.client, alert(alert_for(after.refusal.code)), proxy, slot)
             return
     except Refused as refusal:
         visit.record = record = visit.record or Record(proxy, visit.name, "none")
         record.finish(refusal)
         if not isinstance(refusal, ClientClosed):
-            _answer(client, visit.reply.refusal(refusal, record), proxy, slot)
+            _answer(visit.client, visit.reply.refusal(refusal, record), proxy, slot)
             return
     except asyncio.CancelledError:
         _finish(visit, Draining("the proxy ended before the connection did"))

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
+from pinproxy.authority import Authority
 from pinproxy.policy.rule import HostRule, TrustAnchors
 from pinproxy.policy.table import find_collisions
 from pinproxy.settings.document import Place
 from pinproxy.settings.messages import did_you_mean
 from pinproxy.settings.model import Settings
+from pinproxy.settings.route_checks import route_findings
 from pinproxy.settings.values import is_loopback
 
 _UNUSED = TrustAnchors("unused", ())
@@ -37,22 +39,29 @@ def check(settings: Settings, pin_set_names: Collection[str], host_numbers: Sequ
     yield from _pins_of_hosts(settings, pin_set_names, host_numbers)
     yield from _tunnels(settings, host_numbers)
     yield from _collisions(settings, host_numbers)
+    yield from (Finding(*found) for found in route_findings(settings))
 
 
 def _listening(settings: Settings) -> Iterator[Finding]:
     seen = {}
     for index, address in enumerate(settings.listen):
-        if not is_loopback(address) and not settings.unsafe_listen and not settings.client_auth.users:
+        if not is_loopback(address) and not settings.unsafe_listen and not _knows_its_clients(settings):
             text = (
                 f"{address} can be reached from other machines, and whoever reaches it may send through this proxy; listen on "
-                f"127.0.0.1, ask who they are by `client_auth`, or say `unsafe_listen: true`"
+                f"127.0.0.1, ask who they are by `client_auth` or `listen_tls.client_ca_file`, or say `unsafe_listen: true`"
             )
             yield Finding(("listen", index), text)
-        if address.port and address in seen:
+        is_chosen_at_start = isinstance(address, Authority) and not address.port
+        if address in seen and not is_chosen_at_start:
             yield Finding(("listen", index), f"{address} stands here twice; remove one of them")
         seen[address] = index
     if settings.admin and settings.admin.port and settings.admin in seen:
         yield Finding(("admin",), f"{settings.admin} is also in `listen`; expected an address of its own")
+
+
+def _knows_its_clients(settings: Settings) -> bool:
+    asks_certificates = settings.listen_tls is not None and settings.listen_tls.client_ca_file is not None
+    return asks_certificates or bool(settings.client_auth.users)
 
 
 def _local_ca(settings: Settings) -> Iterator[Finding]:
@@ -129,9 +138,17 @@ def startup_warnings(settings: Settings) -> tuple[str, ...]:
     if not settings.hosts:
         what = "nothing is pinned" if settings.unlisted == "allow" else "every request is refused"
         found.append(f"hosts: no host is listed, so {what}")
-    seen_by_others = "passwords travel to it in clear" if settings.client_auth.users else "can be reached from other machines"
-    reason = "client_auth without TLS" if settings.client_auth.users else "unsafe_listen"
-    found.extend(f"listen: {address} {seen_by_others} ({reason})" for address in settings.listen if not is_loopback(address))
+    if not _knows_its_clients(settings):
+        exposed = "can be reached from other machines (unsafe_listen)"
+    else:
+        exposed = "passwords travel to it in clear (client_auth without listen_tls)" if settings.listen_tls is None else ""
+    if exposed:
+        found.extend(f"listen: {address} {exposed}" for address in settings.listen if not is_loopback(address))
+    found.extend(
+        f"routes[{index}].listen: {route.listen} can be reached from other machines (unsafe_listen)"
+        for index, route in enumerate(settings.routes)
+        if not is_loopback(route.listen)
+    )
     for name, pin_set in settings.pin_sets.items():
         if len({pin.source.identity for pin in pin_set.pins}) == 1:
             found.append(f"pin_sets.{name}.pins: a single pin, without a backup (allow_single_pin)")

@@ -9,6 +9,8 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator, WithJsonSchema
 
 from pinproxy.policy.password_hash import PasswordHash, parse_password_hash
+from pinproxy.settings.key_files import Roots
+from pinproxy.settings.own_certificate import OwnCertificateSection
 from pinproxy.settings.section import Section
 
 _NOT_IN_A_NAME = re.compile(r"[:\x00-\x1f\x7f]")
@@ -39,6 +41,16 @@ class BasicAuthSection(Section):
 
     users: dict[UserName, HashText] = Field(
         min_length=1, description="Hash of the password of each user, as `pinproxy hash-password` prints it."
+    )
+
+
+class ListenTlsSection(OwnCertificateSection):
+    """Our certificate, and whose certificates clients have to show."""
+
+    client_ca_file: Roots | None = Field(
+        None,
+        description="PEM certificates that clients' certificates must end in; every client then has to show one. null: none "
+        "is asked for. Relative to this file.",
     )
 
 

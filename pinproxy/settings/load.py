@@ -119,8 +119,9 @@ def _salvaged(values: dict[str, Any], directory: Path, written: _Written) -> tup
     if "defaults" in sections:
         return None, ()  # every host may depend on them
     kept = {key: value for key, value in values.items() if key not in sections} | {"version": 1}
-    if sections & {"unsafe_listen", "client_auth"}:
+    if sections & {"unsafe_listen", "client_auth", "listen_tls"}:
         kept.pop("listen", None)
+        kept.pop("routes", None)
     if "pin_sets" in sections:
         kept["pin_sets"] = {}
     numbers: list[int] = []
@@ -130,6 +131,8 @@ def _salvaged(values: dict[str, Any], directory: Path, written: _Written) -> tup
         aside = {("hosts", number, *key) for number in range(len(hosts)) for key in ((), ("host",), ("ports",))} & failed
         numbers = [number for number in range(len(hosts)) if not any(place[1] == number for place in aside)]
         kept["hosts"] = [_without(hosts[number], number, failed) for number in numbers]
+    if not isinstance(hosts, list) or len(numbers) < len(hosts):
+        kept.pop("routes", None)  # one may lead to a host that was set aside
     try:
         return Settings.model_validate(kept, context=directory), numbers
     except ValidationError:

@@ -19,7 +19,7 @@ from pinproxy.limits import Limits
 from pinproxy.pins.pin_set import PinSet
 from pinproxy.policy.rule import ChainProfile, Connect, Mode, Tls13
 from pinproxy.policy.table import Unlisted
-from pinproxy.settings.clients import ClientAuthSection
+from pinproxy.settings.clients import ClientAuthSection, ListenTlsSection
 from pinproxy.settings.key_files import Roots
 from pinproxy.settings.limits_model import LimitsValue
 from pinproxy.settings.outward import NoProxyEntry, PasswordFile, UpstreamProxyUrl
@@ -34,6 +34,7 @@ from pinproxy.settings.pin_model import (
     check_number_of_pins,
     make_pin_set,
 )
+from pinproxy.settings.route_model import RouteSection
 from pinproxy.settings.section import Many, Section
 from pinproxy.settings.values import (
     DialHost,
@@ -43,6 +44,7 @@ from pinproxy.settings.values import (
     ListenAddress,
     Pattern,
     Port,
+    TcpAddress,
     TlsVersion,
     unexpected,
 )
@@ -203,15 +205,18 @@ class Settings(Section):
     listen: Many[ListenAddress] = Field(
         (Authority("127.0.0.1", 3128),),
         min_length=1,
-        description="Addresses that clients talk to. One that others can reach needs `unsafe_listen: true`.",
-        examples=[["127.0.0.1:3128"]],
+        description="Where clients connect to: ports, or unix:/path. One that others can reach needs `unsafe_listen: true`.",
+        examples=[["127.0.0.1:3128"], ["unix:/run/pinproxy/proxy.sock"]],
     )
     unsafe_listen: bool = Field(
         default=False,
         description="Allow `listen` addresses beyond loopback: whoever reaches one may send through this proxy.",
     )
+    listen_tls: ListenTlsSection | None = Field(
+        None, description="TLS between clients and the proxy itself, on every TCP address of `listen`; null: in clear."
+    )
     client_auth: ClientAuthSection = Field(ClientAuthSection(), description="What clients have to show before they are served.")
-    admin: ListenAddress | None = Field(
+    admin: TcpAddress | None = Field(
         Authority("127.0.0.1", 9470), description="Health, metrics and status page, for reading only; null: off."
     )
     unlisted: Unlisted = Field("deny", description="Hosts without an entry in `hosts`: deny or allow.")
@@ -223,6 +228,7 @@ class Settings(Section):
     local_ca: LocalCaSection = Field(LocalCaSection(), description="The CA that interception uses.")
     pin_sets: dict[_PinSetName, PinSetSection] = Field({}, description="Pins by name, for one host or several.")
     hosts: Many[HostSection] = Field((), description="The hosts that clients may reach, and what is asked of them.")
+    routes: Many[RouteSection] = Field((), description="Ports for applications that cannot use a proxy; each leads to one host.")
     upstream_proxy: UpstreamProxyUrl | None = Field(
         None,
         description="A proxy between us and the world, as http://[user:password@]host:port; null: none. It is asked for every "

@@ -216,3 +216,23 @@ async def test_users_of_the_configuration_are_asked_and_a_reload_changes_them(tm
         proxy.file.write_text(proxy.file.read_text().replace(text("alice"), text("bob")))
         await proxy.app.reload()
         assert await asyncio.to_thread(ask, proxy.port) == "auth_required"
+
+
+async def test_addresses_that_stay_bound_ask_on_after_a_reload_that_moves_elsewhere(tmp_path: Path) -> None:
+    """Settings without users are right for the new address, and not for the one that is bound until the next start."""
+    open_to_all = (
+        "listen: ['0.0.0.0:0']\n" + f"client_auth: {{basic: {{users: {{alice: '{hash_password(b'x', bytes(16))}'}}}}}}\n"
+    )
+    rest = f"hosts: [{{host: {HOST}, mode: disabled}}]\n"
+
+    def ask(port: int) -> str | None:
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as sock:
+            sock.sendall(get_head("http://unlisted.test/", "unlisted.test"))
+            return read_answer(sock).code
+
+    preamble = "version: 1\nadmin: null\nlocal_ca: {publish: null}\n"
+    async with configured_proxy(tmp_path, open_to_all + rest, preamble=preamble) as proxy:
+        assert await asyncio.to_thread(ask, proxy.port) == "auth_required"
+        proxy.file.write_text(f"{preamble}listen: ['127.0.0.1:0']\n{rest}")
+        await proxy.app.reload()
+        assert await asyncio.to_thread(ask, proxy.port) == "auth_required"
