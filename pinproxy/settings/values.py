@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from datetime import UTC, date, datetime, time
 from ipaddress import ip_address
@@ -13,6 +14,8 @@ from pydantic import BeforeValidator, PlainSerializer, PlainValidator, Validatio
 
 from pinproxy.authority import Authority, canonical_host, is_ip_address
 from pinproxy.errors import BadRequest
+from pinproxy.net.listener import ListenAddress as AnyAddress
+from pinproxy.net.unix_socket import MAX_PATH_BYTES, UnixAddress
 from pinproxy.policy.pattern import HostPattern, parse_pattern
 
 _AMOUNT = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)")
@@ -20,6 +23,9 @@ _SECONDS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0
 _BYTES = {"": 1, "B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 _LISTEN = re.compile(r"(\[[^\]]*\]|[^:\[\]]*):([0-9]{1,5})")
 _MAX_PORT = 65535
+_UNIX = "unix:"
+_TCP_EXPECTED = "an IP address and a port such as 127.0.0.1:3128 or '[::1]:3128'"
+_UNIX_EXPECTED = "unix:/run/pinproxy/proxy.sock"
 _USERINFO = re.compile(r"://[^\s]*@")
 
 
@@ -70,8 +76,19 @@ def _amount(value: object, units: dict[str, float] | dict[str, int]) -> float | 
     return float(match[1]) * unit if match and unit is not None else None
 
 
-def _read_listen_address(value: object) -> Authority:
-    expected = "an IP address and a port such as 127.0.0.1:3128 or '[::1]:3128'"
+def _read_listen_address(value: object) -> AnyAddress:
+    if not isinstance(value, str) or not value.startswith(_UNIX):
+        return _read_tcp_address(value, f"{_TCP_EXPECTED}, or {_UNIX_EXPECTED}")
+    path = Path(value.removeprefix(_UNIX))
+    # Not even relative to the file: an application is told the same text, and reads it from somewhere else.
+    if not path.is_absolute() or "\0" in value:
+        raise unexpected(value, f"an absolute path, as in {_UNIX_EXPECTED}")
+    if len(os.fsencode(path)) > MAX_PATH_BYTES:
+        raise unexpected(value, f"a path of {MAX_PATH_BYTES} bytes or less: the kernel allows no more (unix(7))")
+    return UnixAddress(path)
+
+
+def _read_tcp_address(value: object, expected: str = _TCP_EXPECTED) -> Authority:
     match = _LISTEN.fullmatch(value) if isinstance(value, str) else None
     if match is None or not match[1]:
         raise unexpected(value, expected)
@@ -85,9 +102,9 @@ def _read_listen_address(value: object) -> Authority:
     return Authority(host, port)
 
 
-def is_loopback(address: Authority) -> bool:
+def is_loopback(address: AnyAddress) -> bool:
     """Tell whether only this machine (or pod) can reach a listening address."""
-    return address.host == "localhost" or ip_address(address.host).is_loopback
+    return isinstance(address, UnixAddress) or address.host == "localhost" or ip_address(address.host).is_loopback
 
 
 def _read_dial_host(value: object) -> str:
@@ -179,11 +196,17 @@ Size = Annotated[
         {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)? *(B|KiB|MiB|GiB)?$"}]}
     ),
 ]
-ListenAddress = Annotated[
+TcpAddress = Annotated[
     Authority,
-    PlainValidator(_read_listen_address),
+    PlainValidator(_read_tcp_address),
     PlainSerializer(str),
     WithJsonSchema({"type": "string", "pattern": r"^(\[[^\]]+\]|[^:\[\]]+):[0-9]{1,5}$"}),
+]
+ListenAddress = Annotated[
+    AnyAddress,
+    PlainValidator(_read_listen_address),
+    PlainSerializer(str),
+    WithJsonSchema({"type": "string", "pattern": r"^(unix:/.+|(\[[^\]]+\]|[^:\[\]]+):[0-9]{1,5})$"}),
 ]
 DialHost = Annotated[str, PlainValidator(_read_dial_host), WithJsonSchema({"type": "string", "minLength": 1})]
 Pattern = Annotated[
