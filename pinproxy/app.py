@@ -31,6 +31,7 @@ from pinproxy.report.metrics import Metrics
 from pinproxy.report.reporter import Reporter
 from pinproxy.report.status_book import StatusBook
 from pinproxy.settings.checks import startup_warnings
+from pinproxy.settings.clients import ClientAuthSection
 from pinproxy.settings.load import load_settings
 from pinproxy.settings.model import Settings
 from pinproxy.settings.outward import make_upstream_proxy
@@ -54,11 +55,14 @@ class SettingsSource:
         path: The YAML file; None: defaults, environment and flags alone.
         environ: The environment.
         flags: Text by flag, as given on the command line.
+        is_for_one_client: Whether one program alone is told of the proxy, on loopback: nobody is asked who they are then, and
+            nothing is encrypted on the way to itself.
     """
 
     path: Path | None
     environ: Mapping[str, str]
     flags: Mapping[str, str]
+    is_for_one_client: bool = False
 
     def load(self) -> Settings:
         """Load and check everything.
@@ -66,7 +70,10 @@ class SettingsSource:
         Raises:
             SettingsError: Every problem there is.
         """
-        return load_settings(self.path, self.environ, self.flags)
+        settings = load_settings(self.path, self.environ, self.flags)
+        if self.is_for_one_client:
+            return settings.model_copy(update={"client_auth": ClientAuthSection(), "listen_tls": None})
+        return settings
 
 
 class App:

@@ -1,6 +1,7 @@
 """`exec`: one program, behind a proxy that lives as long as it does.
 
-1. The configuration as it is, but for what must be this run's own: the port, the directory of the CA's files, no admin server.
+1. The configuration as it is, but for what must be this run's own: the port, the directory of the CA's files, no admin server,
+   and no question who the only client is.
 2. Once the proxy listens, the child starts, with the variables that lead it through.
 3. Signals for us are signals for the child. When it ends, the proxy does, and its exit code is ours.
 """
@@ -63,10 +64,10 @@ def _own_settings(config: Path, directory: Path) -> tuple[SettingsSource, Settin
         # What still talks when the child is gone is nobody's to wait for.
         "--limits-drain-seconds": "1s",
     }
-    settings = SettingsSource(config, os.environ, flags).load()
+    settings = SettingsSource(config, os.environ, flags, is_for_one_client=True).load()
     if "level" not in settings.log.model_fields_set:
         flags["--log-level"] = "warning"
-    return SettingsSource(config, os.environ, flags), settings
+    return SettingsSource(config, os.environ, flags, is_for_one_client=True), settings
 
 
 class _Child:

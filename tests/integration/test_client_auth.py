@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from pinproxy.app import SettingsSource
 from pinproxy.policy.password_hash import PasswordHash, hash_password
 from pinproxy.policy.table import PolicyTable
 from pinproxy.proxy.client_auth import ClientAuth
@@ -236,3 +237,13 @@ async def test_addresses_that_stay_bound_ask_on_after_a_reload_that_moves_elsewh
         proxy.file.write_text(f"{preamble}listen: ['127.0.0.1:0']\n{rest}")
         await proxy.app.reload()
         assert await asyncio.to_thread(ask, proxy.port) == "auth_required"
+
+
+@pytest.mark.parametrize("is_for_one_client", [False, True])
+def test_a_proxy_of_one_program_asks_nobody(is_for_one_client: bool, tmp_path: Path) -> None:
+    """`pinproxy exec` tells its port to its child alone, in variables that hold no password."""
+    path = tmp_path / "pinproxy.yaml"
+    users = f"{{alice: '{hash_password(b'x', bytes(16))}'}}"
+    path.write_text(f"version: 1\nclient_auth: {{basic: {{users: {users}}}}}\nhosts: [{{host: {HOST}, mode: disabled}}]\n")
+    settings = SettingsSource(path, {}, {}, is_for_one_client=is_for_one_client).load()
+    assert (not settings.client_auth.users) is is_for_one_client
