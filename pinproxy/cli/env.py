@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from pinproxy.authority import Authority
 from pinproxy.cli.client_environment import FORMATS, client_environment, reachable
 from pinproxy.cli.options import config_option
 from pinproxy.settings.load import load_settings
@@ -22,7 +23,7 @@ _CLUSTER = ("svc", "cluster.local")
 def env(config: Path | None, form: str) -> None:
     """Print the variables that lead an application through the proxy.
 
-    They name the first `listen` address and the files that `local_ca.publish` is set to; without a configuration, the
+    They name the first port of `listen` and the files that `local_ca.publish` is set to; without a configuration, the
     defaults of both. `java` prints options for its command line, since Java reads no such variables.
 
     \b
@@ -31,11 +32,13 @@ def env(config: Path | None, form: str) -> None:
       java $(pinproxy env --format java) -jar app.jar
     """  # noqa: D301 - \b is click's mark for lines that stay as they are
     settings = load_settings(config, os.environ, {})
-    proxy = reachable(settings.listen[0])
+    # No runtime takes a UNIX socket from these variables.
+    ports = [reachable(address) for address in settings.listen if isinstance(address, Authority)]
+    if not ports:
+        raise click.UsageError("`listen` has UNIX sockets only, which these variables cannot name; add a port, or use `exec`")
+    proxy = ports[0]
     if not proxy.port:
-        raise click.UsageError(
-            f"`listen` is {settings.listen[0]}, a port that the system chooses at start; say one, or use `exec`"
-        )
+        raise click.UsageError(f"`listen` is {proxy}, a port that the system chooses at start; say one, or use `exec`")
     if settings.local_ca.publish is None:
         click.echo("pinproxy: local_ca.publish is null, so no CA file is named; https:// needs one", err=True)
     direct = _LOOPBACK + (_CLUSTER if form == "k8s" else ())

@@ -131,3 +131,11 @@ def test_env_says_what_it_cannot_know(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "a port that the system chooses at start" in capsys.readouterr().err
     assert invoke(["env", "--config", str(load(tmp_path, "local_ca: {publish: null}\n"))]) == 0
     assert "local_ca.publish is null" in capsys.readouterr().err
+
+
+def test_a_unix_socket_is_passed_over_for_a_port(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """No runtime takes a path from these variables; where there is nothing else, that is said."""
+    assert invoke(["env", "--config", str(load(tmp_path, "listen: ['unix:/run/p.sock', '127.0.0.1:3129']\n"))]) == 0
+    assert "http://127.0.0.1:3129" in capsys.readouterr().out
+    assert invoke(["env", "--config", str(load(tmp_path, "listen: ['unix:/run/p.sock']\n"))]) == 2
+    assert "UNIX sockets only" in capsys.readouterr().err
