@@ -28,6 +28,7 @@ _NAME_MISMATCH = "leaf certificate has no matching subjectAltName"
 
 # Validation costs 0.25 ms, and most connections of a host show the chain that the last one showed.
 _REMEMBERED_PATHS = 1024
+_REMEMBERED_BYTES = 16 * 1024  # of one chain; real ones have 2 to 6 KiB, and a hostile one is not kept for its size
 _REMEMBERED: dict[tuple[SentChain, str, TrustAnchors], VerifiedChain] = {}
 
 
@@ -53,6 +54,8 @@ def build_verified_chain(sent: SentChain, host: str, anchors: TrustAnchors, now:
     if remembered is not None and all(item.is_within_validity(now) for item in remembered.certificates):
         return remembered
     chain = _validate(sent, host, anchors, now)
+    if sent.size_bytes > _REMEMBERED_BYTES:
+        return chain
     if len(_REMEMBERED) >= _REMEMBERED_PATHS:
         _REMEMBERED.clear()
     _REMEMBERED[key] = chain

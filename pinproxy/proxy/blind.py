@@ -87,6 +87,7 @@ async def _rule_by_first_bytes(request: ConnectRequest, relay: SocketRelay) -> H
     if rule is None:
         # Refuses where the host is listed, only not for this port.
         request.proxy.policy.rule_for(authority)
+        request.named = authority
         return None
     if relay.bytes_down:
         # No TLS server speaks first; what came was not verified, and must not be followed by something that was.

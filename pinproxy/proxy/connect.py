@@ -54,6 +54,7 @@ class ConnectRequest:
         record: Becomes the log line.
         dial: Where the client insists on connecting to, as in CONNECT to an address; None: wherever the host is.
         is_established: Whether the client was told that the way is open.
+        named: The host that the ClientHello of a blind tunnel names, unlisted as well: a reload may list it.
     """
 
     client: socket.socket
@@ -64,6 +65,7 @@ class ConnectRequest:
     record: Record
     dial: DialOverride | None = None
     is_established: bool = False
+    named: Authority | None = None
 
     async def establish(self) -> None:
         """Tell the client, the first time, that the way is open."""
@@ -80,7 +82,8 @@ class ConnectRequest:
         """
         proxy, record = self.proxy, self.record
         try:
-            self.slot.carrying = tunnel = Tunnel(relay, self.authority, upstream, proxy.eviction_grace_seconds)
+            tunnel = Tunnel(relay, self.authority, upstream, proxy.eviction_grace_seconds, self.named)
+            self.slot.carrying = tunnel
             # A reload may have come in during the handshake, when there was no tunnel to review yet.
             tunnel.review(proxy.policy.table, proxy.clock())
             error = await relay.done

@@ -14,6 +14,8 @@ from enum import Enum, auto
 
 from pinproxy.authority import parse_authority
 from pinproxy.errors import BadRequest, ClientClosed, Draining, HeadTimeout, Refused
+from pinproxy.http1.connection import connection_options
+from pinproxy.http1.framing import request_framing
 from pinproxy.http1.head import RequestHead, parse_request_head
 from pinproxy.http1.target import request_target
 from pinproxy.net.peek import peek_at_least, read_head
@@ -107,6 +109,10 @@ async def _read_connect(client: socket.socket, proxy: Proxy) -> RequestHead:
             head = parse_request_head(await read_head(client, proxy.limits.head_bytes))
     except TimeoutError as error:
         raise HeadTimeout(f"no whole request head within {proxy.limits.head_seconds:g} s") from error
+    # > RFC 9110 §9.3.6: A CONNECT request message does not have content. One that declares some, or whose Connection field cannot
+    # be read, means different things to different readers.
+    request_framing(head)
+    connection_options(head)
     if proxy.is_draining:
         raise Draining("the proxy is shutting down and opens no new tunnel")
     return head

@@ -157,7 +157,14 @@ class Tunnel:
         refusal: Why the tunnel was ended before its peers ended it; None: it was not.
     """
 
-    def __init__(self, relay: Relaying, authority: Authority, upstream: Upstream | None, eviction_grace_seconds: float) -> None:
+    def __init__(
+        self,
+        relay: Relaying,
+        authority: Authority,
+        upstream: Upstream | None,
+        eviction_grace_seconds: float,
+        named: Authority | None = None,
+    ) -> None:
         """Watch over a relay.
 
         Args:
@@ -165,9 +172,11 @@ class Tunnel:
             authority: Where it leads.
             upstream: The verified connection; None: plain TCP to an unlisted host.
             eviction_grace_seconds: Between a table that denies it and its end.
+            named: The host that the ClientHello of a blind tunnel named, which was unlisted too.
         """
         self._relay = relay
         self._authority = authority
+        self._named = named
         self._upstream = upstream
         self._rule = upstream.rule if upstream is not None else None
         self._grace_seconds = eviction_grace_seconds
@@ -185,6 +194,8 @@ class Tunnel:
         """End, after the grace, if the new table would deny this connection; one that allows it in time calls the end off."""
         try:
             rule = PolicyInForce(table).rule_for(self._authority)
+            if rule is None and self._named is not None:
+                rule = PolicyInForce(table).rule_for(self._named)
             self.refusal = self._denial(rule, now)
         except HostNotListed as refusal:
             self.refusal = refusal

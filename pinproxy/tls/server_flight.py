@@ -121,6 +121,8 @@ class ServerFlightReader:
             TlsHandshakeFailed: No TLS handshake, one out of order or over the bound, or one that cannot be verified.
             ChainUnavailable: A Certificate message without a certificate.
         """
+        if self.is_finished:
+            return ()  # what follows is not ours to read, and must not gather here
         self._records.feed(data)
         events: list[FlightEvent] = []
         try:

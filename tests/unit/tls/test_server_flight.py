@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ssl
+import tracemalloc
 
 import pytest
 
@@ -329,3 +330,18 @@ def test_a_flight_over_the_bound_is_refused(full: Handshake) -> None:
     assert ServerFlightReader(size).feed(flight)[-1] == ChangeCipherSpec(is_abbreviated=False)
     with pytest.raises(TlsHandshakeFailed, match=f"over {size - 1} bytes"):
         ServerFlightReader(size - 1).feed(flight)
+
+
+def test_what_follows_a_finished_handshake_is_not_gathered() -> None:
+    """A reader that is finished holds nothing of what an endless server goes on to send."""
+    reader = ServerFlightReader(MAX_BYTES)
+    reader.feed(alert(AlertDescription.HANDSHAKE_FAILURE))
+    assert reader.is_finished
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        for _ in range(64):
+            assert reader.feed(bytes(64 * 1024)) == ()
+        assert tracemalloc.get_traced_memory()[0] - before < 64 * 1024
+    finally:
+        tracemalloc.stop()
