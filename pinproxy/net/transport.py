@@ -34,6 +34,7 @@ from pinproxy.net.close_notify import make_close_notify
 # > RFC 8446 §5.1: … fragmented into TLSPlaintext records carrying data in chunks of 2^14 bytes or less. A read of this size takes
 # the whole record, so nothing decrypted stays inside OpenSSL where the event loop would not see it.
 READ_BYTES = 16 * 1024
+_PIECE_BYTES = 256  # what a held piece costs besides its bytes: two objects and a place in the queue
 _READS_PER_WAKE = 16  # 256 KiB, then the other connections have their turn
 _WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 _RECHECK_SECONDS = 0.05  # the kernel tells nobody that everything was acknowledged
@@ -223,14 +224,19 @@ class SocketTransport(asyncio.Transport):
         self._backlog.append(memoryview(data))
         self._backlog_bytes += len(data)
         self._arm_writer()
-        if self._backlog_bytes > self._high:
+        if self._held_cost > self._high:
             self._is_protocol_paused = True
             self._protocol.pause_writing()
+
+    @property
+    def _held_cost(self) -> int:
+        """What the held data costs: a writer of single bytes must not fill the memory with their objects."""
+        return self._backlog_bytes + _PIECE_BYTES * len(self._backlog)
 
     def _on_writable(self) -> None:
         try:
             self._send_held()
-            if self._is_protocol_paused and self._backlog_bytes <= self._low and not self._is_gone:
+            if self._is_protocol_paused and self._held_cost <= self._low and not self._is_gone:
                 self._is_protocol_paused = False
                 self._protocol.resume_writing()
         except OSError as error:

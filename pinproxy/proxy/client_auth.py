@@ -12,13 +12,14 @@ import os
 from collections import OrderedDict
 from collections.abc import Mapping
 
-from pinproxy.errors import AuthRequired
+from pinproxy.errors import AuthRequired, Overloaded
 from pinproxy.http1.credentials import proxy_credentials
 from pinproxy.http1.head import RequestHead
 from pinproxy.policy.password_hash import PasswordHash, hash_password
 
 _REMEMBERED = 1024
 # Each takes a core and 16 MiB: whoever guesses passwords must not take the machine from those who know one.
+_CHECKS_WAITING = 32  # at 50 ms each, two at a time: under a second, so guessing cannot keep others out for longer
 _CHECKS_AT_ONCE = 2
 _ASKED_FOR = "the proxy asks for user and password (Proxy-Authorization: Basic)"
 
@@ -40,6 +41,7 @@ class ClientAuth:
         self._key = os.urandom(32)
         self._accepted: OrderedDict[bytes, None] = OrderedDict()
         self._checks = asyncio.Semaphore(_CHECKS_AT_ONCE)
+        self._waiting = 0
 
     def recognise(self, head: RequestHead) -> str | None:
         """Tell whose request this is, if its credentials were found right before; None: `demand` has to check them."""
@@ -67,15 +69,24 @@ class ClientAuth:
         Args:
             user: UTF-8, as sent.
             password: The same.
+
+        Raises:
+            Overloaded: So many checks wait already that this one would keep its client waiting for seconds.
         """
         digest = self._digest(user, password)
         if self._is_remembered(digest):
             return True
-        async with self._checks:
-            # Several requests of a new client wait here at once, and the first one's answer is theirs.
-            if self._is_remembered(digest):
-                return True
-            is_right = await asyncio.to_thread(self._users.get(user, self._nobody).is_of, password)
+        if self._waiting >= _CHECKS_WAITING:
+            raise Overloaded("too many passwords are being checked; try again in a moment")
+        self._waiting += 1
+        try:
+            async with self._checks:
+                # Several requests of a new client wait here at once, and the first one's answer is theirs.
+                if self._is_remembered(digest):
+                    return True
+                is_right = await asyncio.to_thread(self._users.get(user, self._nobody).is_of, password)
+        finally:
+            self._waiting -= 1
         if not is_right or user not in self._users:
             return False
         self._accepted[digest] = None

@@ -11,6 +11,20 @@ from pinproxy.net.transport import SocketTransport
 
 # What we say of ourselves; an origin that says it, too, would be taken for us.
 _OUR_FIELDS = (b"x-pinproxy-id", b"x-pinproxy-error")
+_PROXY_STATUS = b"proxy-status"
+
+
+def _not_ours(fields: Fields) -> Fields:
+    """Leave out what only we may say: our own fields, and Proxy-Status members in our name (RFC 9209 §2)."""
+    return tuple(
+        (name, value)
+        for name, value in fields
+        if name.lower() not in _OUR_FIELDS and not (name.lower() == _PROXY_STATUS and b"pinproxy" in value.lower())
+    )
+
+
+def _speaks_as_us(head: ResponseHead) -> bool:
+    return any(map(head.get_all, (*_OUR_FIELDS, _PROXY_STATUS)))
 
 
 class ResponseWriter:
@@ -47,6 +61,8 @@ class ResponseWriter:
 
     def interim(self, head: ResponseHead) -> None:
         """Take a 1xx head."""
+        if _speaks_as_us(head):
+            head = dataclasses.replace(head, fields=_not_ours(head.fields))
         self._pieces.append(forward_response_head(head, NO_BODY, client_minor=self._minor, keep_alive=True))
 
     def head(self, head: ResponseHead, framing: Framing, *, keep_alive: bool) -> None:
@@ -57,9 +73,8 @@ class ResponseWriter:
             framing: Of the body as it comes from the origin.
             keep_alive: Whether the connection may live on, as far as the caller is concerned.
         """
-        if any(map(head.get_all, _OUR_FIELDS)):
-            kept = tuple(line for line in head.fields if line[0].lower() not in _OUR_FIELDS)
-            head = dataclasses.replace(head, fields=kept)
+        if _speaks_as_us(head):
+            head = dataclasses.replace(head, fields=_not_ours(head.fields))
         self.status = head.status
         self._framing = framing = downstream_framing(framing, self._minor)
         self._is_chunked = framing.kind is BodyKind.CHUNKED
@@ -76,7 +91,7 @@ class ResponseWriter:
     def end(self, trailers: Fields) -> None:
         """Take the end of the body."""
         if self._is_chunked:
-            self._pieces.append(encode_last_chunk(trailers))
+            self._pieces.append(encode_last_chunk(_not_ours(trailers)))
 
     def flush(self) -> None:
         """Write what has gathered."""
