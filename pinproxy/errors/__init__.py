@@ -43,6 +43,7 @@ from pinproxy.errors.own import (
 from pinproxy.errors.syntax import (
     CertificateSyntaxError,
     PatternSyntaxError,
+    PinFormatError,
     PinSyntaxError,
     Problem,
     SettingsError,
@@ -96,6 +97,7 @@ __all__ = [
     "PatternSyntaxError",
     "PinError",
     "PinForbidden",
+    "PinFormatError",
     "PinMismatch",
     "PinSetExpired",
     "PinSyntaxError",

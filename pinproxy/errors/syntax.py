@@ -48,6 +48,15 @@ class PatternSyntaxError(PinproxyError, ValueError):
     """A host pattern that cannot be read; the text says what was found and what was expected."""
 
 
+class PinFormatError(PinproxyError):
+    """Somebody else's pin file that cannot be read; holds every problem found, in the order of the file."""
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        """Keep the problems; the text is one line each."""
+        self.problems = tuple(sorted(problems))
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
 class TlsSyntaxError(PinproxyError, ValueError):
     """Bytes that are no TLS; the reader that knows whose they are turns it into a refusal."""
 
