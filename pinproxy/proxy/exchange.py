@@ -241,6 +241,7 @@ class Exchange:
 
     def take_response_end(self, trailers: Fields) -> None:
         """Pass the end on; then the upstream is free, and so is the client."""
+        # Let go of first: a client too slow for what is flushed below must not pause a connection that is somebody else's next.
         upstream, self._upstream = self._upstream, None
         if self._is_over or upstream is None:
             return

@@ -119,14 +119,16 @@ class HttpUpstream(asyncio.Protocol):
         self._taker = taker
 
     def end(self) -> None:
-        """End the exchange: nothing goes to its taker any more, and what the taker held up goes on."""
+        """End the exchange: nothing goes to its taker any more."""
         self._taker = None
-        self.transport.resume_reading()
 
     def close(self) -> None:
-        """Close in good order; nothing is in flight."""
+        """Close in good order; what an origin that has answered did not take of its request by now, it will never take."""
         self._taker = None
-        self.transport.close()
+        if self.transport.get_write_buffer_size():
+            self.transport.abort()
+        else:
+            self.transport.close()
 
     def abort(self) -> None:
         """Cut the connection, so that the origin does not take half a request for a whole one."""

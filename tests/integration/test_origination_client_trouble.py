@@ -112,7 +112,7 @@ async def test_a_client_that_vanishes_while_the_upstream_is_opened_sends_nothing
     ):
         stage = Stage(origin, proxy)
         client = await stage.client()
-        client.send(request(f"{URL}/gone", "Content-Length: 4", method="POST") + (b"" if is_reset else b"bo"))
+        client.send(request(f"{URL}/gone") if is_reset else request(f"{URL}/gone", "Content-Length: 4", method="POST") + b"bo")
         await origin.accepted()
         if is_reset:
             client.reset()

@@ -128,6 +128,17 @@ async def test_nothing_is_sent_again_after_a_byte_of_an_answer(answer: bytes, *,
         await stage.logged(2)
 
 
+@pytest.mark.parametrize("answer", [ok(b"last", "Connection: close"), ok(b"last").replace(b"1.1", b"1.0")])
+async def test_a_connection_that_the_origin_wants_to_end_is_not_used_again(answer: bytes) -> None:
+    """Whether it has ended it yet or not (RFC 9112 §9.3)."""
+    async with originating(answering(answer, ok(b"first"))) as stage:
+        client = await stage.client()
+        for expected in (b"last", b"first"):
+            client.get()
+            assert (await client.response()).body == expected
+        assert stage.origin.handshakes == 2
+
+
 async def test_a_new_connection_that_dies_at_once_is_not_tried_again() -> None:
     """One failure is the origin's answer; a second try would only double its load."""
     async with originating(answering(b"")) as stage:
