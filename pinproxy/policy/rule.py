@@ -78,7 +78,7 @@ class HostRule:
         trust: Roots a chain must end in.
         chain_profile: `strict`: OpenSSL and `cryptography` must both accept the chain; `compatible`: OpenSSL's rules alone.
         dial: Where to connect instead; None: to the host.
-        client_cert: Shown to servers that ask for one; None: none. A tunnel's client brings its own.
+        client_cert: Shown to servers that ask for one; None: none. A tunnel's client brings its own, its preflight this.
     """
 
     pattern: HostPattern

@@ -114,7 +114,9 @@ class HostOptions(Section):
         "known-bad ones; compatible: OpenSSL alone, for older private CAs.",
     )
     client_cert: OwnCertificateSection | None = Field(
-        None, description="Shown to a server that asks who we are; null: none. In a tunnel the client shows its own."
+        None,
+        description="Shown to a server that asks who we are; null: none. In a tunnel the client shows its own, and the "
+        "preflight this one.",
     )
     upstream: UpstreamSection | None = Field(None, description="Where to connect instead; null: to the host itself.")
 
