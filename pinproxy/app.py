@@ -30,7 +30,7 @@ from pinproxy.report.log import configure_logging
 from pinproxy.report.metrics import Metrics
 from pinproxy.report.reporter import Reporter
 from pinproxy.report.status_book import StatusBook
-from pinproxy.settings.checks import startup_warnings
+from pinproxy.settings.checks import exposed_addresses, startup_warnings
 from pinproxy.settings.clients import ClientAuthSection
 from pinproxy.settings.load import load_settings
 from pinproxy.settings.model import Settings
@@ -187,13 +187,12 @@ class App:
             try:
                 # In a thread: ten thousand rules take a while to read, and traffic must not wait for them.
                 settings, table = await asyncio.to_thread(self._load_again)
+                self._refuse_exposure(settings)
             except SettingsError as error:
                 self._reporter.reload_failed(error.problems, self._clock())
                 return
             self.server.swap(table)
-            # What the bound addresses ask of clients may only be relaxed by settings that would let these addresses be bound.
-            if settings.listen == self._bound_as:
-                self._meet_clients(settings)
+            self._meet_clients(settings)
             self._warn_of_restart(settings)
             self._settings = settings
             self._warn_of_settings()
@@ -264,6 +263,18 @@ class App:
 
     def _poll_seconds(self) -> float:
         return self._settings.reload.poll
+
+    def _refuse_exposure(self, settings: Settings) -> None:
+        """Refuse a reload that asks nobody any more at an address that others reach: what is bound stays so until a restart.
+
+        Raises:
+            SettingsError: It would.
+        """
+        newly = exposed_addresses(settings, self._bound_as) - exposed_addresses(self._settings, self._bound_as)
+        if newly:
+            shown = ", ".join(sorted(map(str, newly)))
+            message = f"{shown} is bound until a restart, and nobody would be asked who they are there any more; restart instead"
+            raise SettingsError((Problem("listen", 0, 0, "", message),))
 
     def _meet_clients(self, settings: Settings) -> None:
         """Speak TLS with clients, and ask them who they are, as the settings say."""

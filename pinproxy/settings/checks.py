@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from pinproxy.authority import Authority
+from pinproxy.net.listener import ListenAddress
 from pinproxy.policy.rule import HostRule, TrustAnchors
 from pinproxy.policy.table import find_collisions
 from pinproxy.settings.document import Place
@@ -44,8 +45,9 @@ def check(settings: Settings, pin_set_names: Collection[str], host_numbers: Sequ
 
 def _listening(settings: Settings) -> Iterator[Finding]:
     seen = {}
+    exposed = exposed_addresses(settings, settings.listen)
     for index, address in enumerate(settings.listen):
-        if not is_loopback(address) and not settings.unsafe_listen and not _knows_its_clients(settings):
+        if address in exposed:
             text = (
                 f"{address} can be reached from other machines, and whoever reaches it may send through this proxy; listen on "
                 f"127.0.0.1, ask who they are by `client_auth` or `listen_tls.client_ca_file`, or say `unsafe_listen: true`"
@@ -57,6 +59,18 @@ def _listening(settings: Settings) -> Iterator[Finding]:
         seen[address] = index
     if settings.admin and settings.admin.port and settings.admin in seen:
         yield Finding(("admin",), f"{settings.admin} is also in `listen`; expected an address of its own")
+
+
+def exposed_addresses(settings: Settings, bound: Collection[ListenAddress]) -> frozenset[ListenAddress]:
+    """Find the addresses that others can reach although the settings would ask nobody who they are.
+
+    Args:
+        settings: What says whom to ask.
+        bound: The addresses: those of the settings, or at a reload those that are open already.
+    """
+    if settings.unsafe_listen or _knows_its_clients(settings):
+        return frozenset()
+    return frozenset(address for address in bound if not is_loopback(address))
 
 
 def _knows_its_clients(settings: Settings) -> bool:

@@ -239,6 +239,26 @@ async def test_addresses_that_stay_bound_ask_on_after_a_reload_that_moves_elsewh
         assert await asyncio.to_thread(ask, proxy.port) == "auth_required"
 
 
+async def test_a_user_is_removed_also_by_a_reload_that_moves_elsewhere(tmp_path: Path) -> None:
+    """A change that waits for a restart holds up none that does not."""
+
+    def text(name: str, listen: str) -> str:
+        hashed = hash_password(name.encode(), b"0123456789abcdef")
+        users = f"client_auth: {{basic: {{users: {{{name}: '{hashed}'}}}}}}\n"
+        return f"version: 1\nadmin: null\nlocal_ca: {{publish: null}}\nlisten: [{listen}]\n{users}"
+
+    def ask(port: int) -> str | None:
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as sock:
+            sock.sendall(get_head("http://unlisted.test/", "unlisted.test", further=basic("alice", "alice")))
+            return read_answer(sock).code
+
+    async with configured_proxy(tmp_path, "", preamble=text("alice", "'127.0.0.1:0'")) as proxy:
+        assert await asyncio.to_thread(ask, proxy.port) == "host_not_listed"
+        proxy.file.write_text(text("bob", "'127.0.0.1:0', '127.0.0.2:0'"))
+        await proxy.app.reload()
+        assert await asyncio.to_thread(ask, proxy.port) == "auth_required"
+
+
 @pytest.mark.parametrize("is_for_one_client", [False, True])
 def test_a_proxy_of_one_program_asks_nobody(is_for_one_client: bool, tmp_path: Path) -> None:
     """`pinproxy exec` tells its port to its child alone, in variables that hold no password."""
