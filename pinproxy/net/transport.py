@@ -17,19 +17,15 @@ Rules of this file:
 
 from __future__ import annotations
 
-import array
 import asyncio
-import contextlib
-import fcntl
 import socket
 import ssl
-import struct
-import termios
 from collections import deque
 from collections.abc import Callable
 from typing import Any, cast
 
 from pinproxy.net.close_notify import make_close_notify
+from pinproxy.net.reset import reset_on_close, unsent_bytes
 
 # > RFC 8446 §5.1: … fragmented into TLSPlaintext records carrying data in chunks of 2^14 bytes or less. A read of this size takes
 # the whole record, so nothing decrypted stays inside OpenSSL where the event loop would not see it.
@@ -38,7 +34,6 @@ _PIECE_BYTES = 256  # what a held piece costs besides its bytes: two objects and
 _READS_PER_WAKE = 16  # 256 KiB, then the other connections have their turn
 _WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 _RECHECK_SECONDS = 0.05  # the kernel tells nobody that everything was acknowledged
-_LINGER_ZERO = struct.pack("ii", 1, 0)
 
 
 class SocketTransport(asyncio.Transport):
@@ -112,24 +107,16 @@ class SocketTransport(asyncio.Transport):
 
     def _cut_when_sent(self) -> None:
         """Cut as soon as the kernel has nothing left to send, which a plain connection's reset would throw away."""
-        if not self._is_gone and not self._is_tls and self._unsent_in_kernel():
+        if not self._is_gone and not self._is_tls and unsent_bytes(self._sock):
             self._loop.call_later(_RECHECK_SECONDS, self._cut_when_sent)
         else:
             self.abort()
-
-    def _unsent_in_kernel(self) -> int:
-        count = array.array("i", [0])
-        with contextlib.suppress(OSError):  # the socket is gone, or its kind cannot tell
-            fcntl.ioctl(self._fd, termios.TIOCOUTQ, count)  # tcp(7): SIOCOUTQ
-        return count[0]
 
     def abort(self) -> None:
         """Cut at once; what is held is lost."""
         if not self._is_gone:
             if not self._is_tls:
-                # A plain peer can tell a cut from an end only by a reset.
-                with contextlib.suppress(OSError):
-                    self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
+                reset_on_close(self._sock)
             self._finish(None)
 
     # --- reading ----------------------------------------------------------------------------------------------------
