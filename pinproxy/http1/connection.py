@@ -7,7 +7,7 @@ from typing import Final
 
 from pinproxy.errors import BadRequest, Refused, UpstreamClosed
 from pinproxy.http1.grammar import TOKEN
-from pinproxy.http1.head import Head, RequestHead
+from pinproxy.http1.head import Head, RequestHead, ResponseHead
 
 _TOKEN: Final = re.compile(TOKEN)
 _NONE: Final[frozenset[bytes]] = frozenset()
@@ -67,6 +67,16 @@ def asks_upgrade(head: Head) -> bool:
     # > A sender of Upgrade MUST also send an "Upgrade" connection option
     # > A server MUST ignore an Upgrade header field that is received in an HTTP/1.0 request
     return head.minor == 1 and head.get(b"upgrade") is not None and b"upgrade" in connection_options(head)
+
+
+# Negotiate (RFC 4559) and NTLM authenticate a connection and not, as RFC 9110 §11.1 has it, each request.
+_CONNECTION_BOUND: Final = re.compile(rb"\s*(?:ntlm|negotiate)\b", re.IGNORECASE)
+
+
+def logs_in_connection(request: RequestHead, response: ResponseHead) -> bool:
+    """Say whether an exchange may have tied somebody's identity to its connection: another client must never get that one."""
+    values = (*request.get_all(b"authorization"), *response.get_all(b"www-authenticate"))
+    return any(map(_CONNECTION_BOUND.match, values))
 
 
 def _malformed(head: Head) -> type[Refused]:

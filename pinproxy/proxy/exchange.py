@@ -18,7 +18,7 @@ from typing import Protocol
 
 from pinproxy.authority import Authority
 from pinproxy.errors import ClientClosed, HeadTimeout, InternalError, Refused, UpstreamClosed, UpstreamTimeout
-from pinproxy.http1.connection import asks_upgrade, keeps_alive
+from pinproxy.http1.connection import asks_upgrade, keeps_alive, logs_in_connection
 from pinproxy.http1.fields import encode_chunk, encode_last_chunk, forward_request_head
 from pinproxy.http1.framing import BodyKind, Framing
 from pinproxy.http1.head import Fields, RequestHead, ResponseHead
@@ -228,7 +228,7 @@ class Exchange:
                 self._client.expect_within(self._proxy.limits.response_head_seconds)
             return
         self.record.status = head.status
-        self._response_lives_on = keeps_alive(head)
+        self._response_lives_on = keeps_alive(head) and not logs_in_connection(self.request, head)
         # An early answer leaves the rest of a request unread: nothing may follow it on this connection.
         keep_alive = self.is_request_done and keeps_alive(self.request) and not self._proxy.is_draining
         self._response.head(head, framing, keep_alive=keep_alive)
