@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pinproxy.limits import Limits
+from pinproxy.net.unix_socket import UnixAddress
 from tests.clients.processes import Outcome, run_process
 from tests.clients.stage import BROKEN_PROMISES, Promise, client_environment, kept_promise
 from tests.harness.origin import Origin, answer_ok, running_origin
@@ -21,12 +22,14 @@ UNLISTED = "other.example.test"
 
 
 @contextlib.asynccontextmanager
-async def staged(directory: Path, promise: Promise) -> AsyncIterator[tuple[Origin, RunningProxy, Mapping[str, str]]]:
+async def staged(
+    directory: Path, promise: Promise, *also_listen: UnixAddress
+) -> AsyncIterator[tuple[Origin, RunningProxy, Mapping[str, str]]]:
     """Run an origin and a proxy that lists HOST and lets others pass; give the environment in which HOST is trusted."""
     async with running_origin(server_context(promise.leaf), answer_ok) as origin:
         rule = host_rule([promise.pin], promise.root.anchors, port=origin.port)
-        addresses = {UNLISTED: "127.0.0.1"}
-        async with running_proxy(rule, unlisted="allow", limits=Limits(allow_private=True), addresses=addresses) as proxy:
+        limits, addresses = Limits(allow_private=True), {UNLISTED: "127.0.0.1"}
+        async with running_proxy(rule, unlisted="allow", limits=limits, addresses=addresses, also_listen=also_listen) as proxy:
             proxy.local_ca.publish(directory, b"")
             environment = client_environment(proxy.port, directory, directory)
             yield origin, proxy, {name: value for name, value in environment.items() if "_proxy" not in name.lower()}
@@ -44,6 +47,16 @@ async def test_curl_leaves_the_name_to_the_proxy(tmp_path: Path) -> None:
         assert (outcome.code, outcome.stdout) == (0, "GET / 0\n"), outcome
         line = await proxy.connection()
         assert (line["mode"], line["method"], line["verdict"]) == ("interception", "SOCKS5", "matched")
+
+
+async def test_curl_finds_a_proxy_on_a_unix_socket(tmp_path: Path) -> None:
+    """The only proxy that curl takes by a path: `socks5h://localhost/path`, from 7.84 on."""
+    address = UnixAddress(tmp_path / "proxy.sock")
+    async with staged(tmp_path, kept_promise(), address) as (_, proxy, environment):
+        outcome = await curl(environment, "--proxy", f"socks5h://localhost{address.path}", f"https://{HOST}/")
+        assert (outcome.code, outcome.stdout) == (0, "GET / 0\n"), outcome
+        line = await proxy.connection()
+        assert (line["client"], line["mode"], line["method"]) == ("unix", "interception", "SOCKS5")
 
 
 async def test_curl_resolves_by_itself_and_meets_the_pins_all_the_same(tmp_path: Path) -> None:
