@@ -39,6 +39,9 @@ COMMANDS: dict[str, dict[str, Entry]] = {
     },
     "Pins and configuration": {
         "pin": Entry("pin", "pin", "Print the pins of a server, certificate, key or signing request."),
+        "backup-key": Entry("backup_key", "backup_key", "Make a backup key, its signing request and its pin, offline."),
+        "import": Entry("pin_exchange", "import_pins", "Turn the pin file of another program into a piece of configuration."),
+        "export": Entry("pin_exchange", "export_pins", "Write the pins of a configuration as another program's pin file."),
         "check": Entry("check", "check", "Validate a configuration and point out what is seldom meant."),
         "hash-password": Entry("hash_password", "hash_password", "Print the hash of a password, for `client_auth`."),
         "schema": Entry("schema", "schema", "Print the JSON schema of the configuration, for editors."),

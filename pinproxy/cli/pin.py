@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from pinproxy.authority import parse_authority
-from pinproxy.cli.pin_formats import FORMATS, Listing
+from pinproxy.cli.pin_formats import FORMATS, WRITERS, Listing, write_listing
 from pinproxy.cli.pin_sources import Found, ask_server, read_certificates, read_key, unsafe_ask_server
 from pinproxy.errors import BadRequest, CertificateExpired, ChainInvalid, HostnameMismatch
 from pinproxy.net.system_roots import load_roots_file, load_system_roots
@@ -23,7 +23,9 @@ _HTTPS = 443
 @click.option("--key", type=_FILE, metavar="FILE", help="Pin of a public or private key, PEM or DER.")
 @click.option("--csr", type=_FILE, metavar="FILE", help="Pin of the key of a signing request, PEM or DER.")
 @click.option("--ca-file", type=_FILE, metavar="FILE", help="With HOST: the roots to verify it with, instead of the system's.")
-@click.option("--format", "form", type=click.Choice(list(FORMATS)), default="yaml", show_default=True, help="How to print them.")
+@click.option(
+    "--format", "form", type=click.Choice([*FORMATS, *WRITERS]), default="yaml", show_default=True, help="How to print them."
+)
 @click.option("--unsafe-unverified", is_flag=True, help="With HOST: if it is not valid, print what it sent, as comments.")
 def pin(
     host: str | None,
@@ -43,6 +45,7 @@ def pin(
       pinproxy pin api.example.com
       pinproxy pin ledger.internal:8443 --ca-file internal-roots.pem
       pinproxy pin --csr backup.csr
+      pinproxy pin api.example.com --format okhttp
     """  # noqa: D301 - \b is click's mark for lines that stay as they are
     given = [value for value in (host, cert, key, csr) if value is not None]
     if len(given) != 1:
@@ -53,7 +56,16 @@ def pin(
         listing = _listing_of_server(host, ca_file, unsafe_unverified=unsafe_unverified)
     else:
         listing = Listing(str(given[0]), _read_files(cert, key, csr))
-    click.echo(FORMATS[form](listing), nl=False)
+    if form in FORMATS:
+        click.echo(FORMATS[form](listing), nl=False)
+        return
+    try:
+        written = write_listing(form, listing)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    for note in written.notes:
+        click.echo(f"note: {note}", err=True)
+    click.echo(written.text, nl=False)
 
 
 def _read_files(cert: Path | None, key: Path | None, csr: Path | None) -> tuple[Found, ...]:

@@ -1,12 +1,16 @@
-"""How pins are printed: text for other people's files. Pure; a new format is one function and its line in `FORMATS`."""
+"""How pins are printed: text for other people's files. Pure; the formats of other programs are written by `pins.formats`."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from pinproxy.cli.pin_sources import Found, ServerAnswer
+from pinproxy.pins.formats import android, apple, curl, okhttp, rfc7469, tlsa, trustkit
+from pinproxy.pins.formats.values import PinnedHost, Written
+from pinproxy.pins.pin import Pin
+from pinproxy.pins.pin_set import PinSet
 from pinproxy.policy.verdict import printable
 
 _HTTPS = 443
@@ -83,4 +87,40 @@ def _quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
+def _in_force(listing: Listing) -> tuple[Pin, ...]:
+    """Place the pins of a listing: those of a server as in YAML, leaf and issuer; those of a file all, the first as leaf."""
+    if listing.answer is not None:
+        return tuple(replace(found.pin, position="ca" if index else "leaf") for index, found in enumerate(listing.found[:2]))
+    return tuple(
+        replace(found.pin, position="ca" if index and found.what == "certificate" else "leaf")
+        for index, found in enumerate(listing.found)
+    )
+
+
+def write_listing(form: str, listing: Listing) -> Written:
+    """Write a listing in one of `WRITERS`, with what the format cannot hold.
+
+    Raises:
+        ValueError: Nobody verified these pins, and the format has no comments that would keep them out of force.
+    """
+    answer = listing.answer
+    if answer is not None and not answer.is_verified:
+        raise ValueError(f"pins that nobody verified are printed as comments of yaml alone, not as {form}")
+    host, ports = (answer.authority.host, (answer.authority.port,)) if answer is not None else (PLACEHOLDER, (_HTTPS,))
+    pins = _in_force(listing)
+    written = WRITERS[form]([PinnedHost(host, PinSet(host, pins), ports=ports)])
+    notes = () if answer is not None else (f"{PLACEHOLDER} stands for your host; the first key is taken for the leaf's",)
+    return Written(written.text, (*notes, *written.notes))
+
+
+PLACEHOLDER = "host.example"
 FORMATS: dict[str, Callable[[Listing], str]] = {"yaml": _as_yaml}
+WRITERS: dict[str, Callable[[Sequence[PinnedHost]], Written]] = {
+    "okhttp": okhttp.write,
+    "curl": curl.write,
+    "android": android.write,
+    "trustkit": trustkit.write,
+    "apple": apple.write,
+    "rfc7469": rfc7469.write,
+    "tlsa": tlsa.write,
+}

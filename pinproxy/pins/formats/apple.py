@@ -67,7 +67,7 @@ def _read_domain(domain: str, item: Item, reading: Reading) -> None:
     if not isinstance(item.value, dict):
         reading.refuse(item.line, f"{domain!r} holds no dictionary; expected one with {' or '.join(_IDENTITIES.values())}")
         return
-    for key in item.entries.keys() - {_SUBDOMAINS, *_IDENTITIES.values()}:
+    for key in (key for key in item.entries if key not in (_SUBDOMAINS, *_IDENTITIES.values())):
         reading.note(item.entries[key].line, f"{key} is not known here and is not carried")
     has_subdomains = flag(item.entries, _SUBDOMAINS, reading, default=False)
     found = {position: _read_identities(item, position, reading) for position in _IDENTITIES}

@@ -46,7 +46,7 @@ def read(content: bytes, name: str, host: str | None = None) -> ImportedPins:
             pins.append(reading.pin(line, word.strip(), "leaf"))
     kept = [pin for pin in pins if pin is not None]
     found = reading.host(line, host) if host is not None else None
-    pin_set = reading.pin_set(line, PinSetDraft(found or name, kept, is_damaged=True))
+    pin_set = reading.pin_set(line, PinSetDraft(found or name.rpartition("/")[2], kept, is_damaged=True))
     if pin_set is not None and found is not None:
         reading.add(line, PinnedHost(found, pin_set))
     return reading.finish()

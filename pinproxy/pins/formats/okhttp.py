@@ -17,7 +17,7 @@ CAPABILITY = Capability("OkHttp", frozenset({"", "*.", "**."}))
 _CALL = re.compile(r"\.add\(")
 _LITERALS = re.compile(r'\s*"([^"\n]*)"((?:\s*,\s*"[^"\n]*")*)\s*,?\s*\)')
 _LITERAL = re.compile(r'"([^"\n]*)"')
-_COMMENT = re.compile(r"^[ \t]*(?://.*$|/\*.*?\*/)", re.MULTILINE | re.DOTALL)
+_COMMENT = re.compile(r"^[ \t]*(?://[^\n]*|/\*.*?\*/)", re.MULTILINE | re.DOTALL)
 
 
 def read(content: bytes, name: str) -> ImportedPins:

@@ -48,7 +48,7 @@ def read(content: bytes, name: str, host: str | None = None) -> ImportedPins:
             reading.note(line, f"this field {said}, and is not carried")
     line, value, is_report_only = first
     found = reading.host(line, host) if host is not None else None
-    pin_set, has_subdomains = _read_value(line, value, found or name, reading, is_report_only=is_report_only)
+    pin_set, has_subdomains = _read_value(line, value, found or name.rpartition("/")[2], reading, is_report_only=is_report_only)
     if has_subdomains and host is None:
         reading.note(line, "includeSubDomains: the host, once you write it, is `**.host`")
     if is_report_only and host is None:

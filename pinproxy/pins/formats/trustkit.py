@@ -72,7 +72,7 @@ def _read_domain(domain: str, item: Item, reading: Reading) -> None:
     if not isinstance(item.value, dict):
         reading.refuse(item.line, f"{domain!r} holds no dictionary; expected one with TSKPublicKeyHashes")
         return
-    for key in item.entries.keys() - _CARRIED:
+    for key in (key for key in item.entries if key not in _CARRIED):
         reading.note(item.entries[key].line, _NOT_CARRIED.get(key, f"{key} is not known here and is not carried"))
     has_subdomains = flag(item.entries, "TSKIncludeSubdomains", reading, default=False)
     is_enforced = flag(item.entries, "TSKEnforcePinning", reading, default=True)
