@@ -250,12 +250,15 @@ class App:
                 loop.remove_signal_handler(number)
 
     def _reload_soon(self) -> None:
-        task = asyncio.get_running_loop().create_task(self.reload())
+        task = asyncio.get_running_loop().create_task(self._reload_changed())
         self._reloads.add(task)
         task.add_done_callback(self._reloads.discard)
 
     async def _reload_changed(self) -> None:
-        await self.reload()
+        try:
+            await self.reload()
+        except Exception:  # the boundary of each reload: a defect of one must not end the watch for the next
+            self._log.logger.exception("reload_failed", effect="the configuration in force stays")
 
     def _load_again(self) -> tuple[Settings, PolicyTable]:
         settings = self._source.load()

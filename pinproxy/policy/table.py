@@ -21,6 +21,9 @@ class Collision:
     second: HostRule
 
 
+_REMEMBERED_ANSWERS = 4096
+
+
 class PolicyTable:
     """The rules in force. Immutable: a reload makes a new one and swaps it in whole."""
 
@@ -33,6 +36,7 @@ class PolicyTable:
         """
         self.rules = rules
         self.unlisted = unlisted
+        self._found: dict[Authority, HostRule | None] = {}
         self._by_pattern: dict[tuple[Kind, str], tuple[HostRule, ...]] = {}
         for rule in rules:
             key = (rule.pattern.kind, rule.pattern.base)
@@ -44,6 +48,16 @@ class PolicyTable:
         A rule whose `ports` leave the port out is passed over, so a wider pattern may still cover it. Of two rules with the
         same pattern, the one that names the port beats the one for every port.
         """
+        # The table never changes, so an answer never does; a request asks several times for one authority.
+        try:
+            return self._found[authority]
+        except KeyError:
+            if len(self._found) >= _REMEMBERED_ANSWERS:
+                self._found.clear()
+            rule = self._found[authority] = self._search(authority)
+            return rule
+
+    def _search(self, authority: Authority) -> HostRule | None:
         for pattern in _candidates(authority.host):
             rules = self._by_pattern.get(pattern, ())
             for rule in rules:
