@@ -13,6 +13,7 @@ from pinproxy.errors import AddressDenied, DialRefused, DialTimeout, DnsFailed, 
 from pinproxy.limits import Limits
 from pinproxy.net.dial import Dialler, resolve_with_system
 from pinproxy.net.own_addresses import OwnAddresses
+from pinproxy.net.upstream import _peer_of
 from pinproxy.policy.rule import DialOverride
 
 HOST = "api.example.test"
@@ -186,3 +187,18 @@ async def test_an_address_that_does_not_answer_is_waited_for_only_so_long() -> N
             await made.connect(destination)
         for waiting in crowd:
             waiting.close()
+
+
+async def test_an_origin_that_resets_as_soon_as_it_is_there_has_refused() -> None:
+    """The kernel has forgotten the peer's name by then; that is no failure of ours, and leaves no socket behind."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        sock = socket.create_connection(server.getsockname())
+        peer, _ = server.accept()
+        assert _peer_of(sock, Authority(HOST, 443)) == server.getsockname()
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
+        peer.close()
+        with pytest.raises(ConnectionResetError):
+            sock.recv(1)
+        with pytest.raises(DialRefused, match="reset the connection as soon as it was there"):
+            _peer_of(sock, Authority(HOST, 443))
+        assert sock.fileno() == -1
