@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -50,8 +49,7 @@ def backup_key(out: Path, host: str | None) -> None:
     # The pin is read back from what was written, so that it is of the key in the safe and of no other.
     (found,) = read_key(key_file, "key")
     click.echo(f"{key_file}: the key, 0600; keep it offline\n{request_file}: its signing request", err=True)
-    note = re.sub(r"[^A-Za-z0-9._-]", "-", key_file.name)
-    click.echo(f"- {{pin: {found.pin}, note: backup {note}}}")
+    click.echo(f"- {{pin: {found.pin}, note: offline backup}}")
 
 
 def _request_for(host: str | None) -> x509.CertificateSigningRequestBuilder:

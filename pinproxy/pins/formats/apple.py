@@ -50,8 +50,6 @@ def write(hosts: Sequence[PinnedHost]) -> Written:
         positions = {pin.position for pin in pin_set.pins}
         if "any" in positions:
             fitting.note(host, "left out: a pin has no position, and Apple asks for leaf or ca; write `position` beside it")
-        elif host.host in domains:
-            fitting.note(host, "left out: Apple has one entry for a domain, and it stands there already")
         else:
             position: Position = "leaf" if "leaf" in positions else "ca"
             for pin in pin_set.pins:

@@ -46,12 +46,25 @@ class Fitting:
 
     def hosts(self, hosts: Iterable[PinnedHost]) -> list[tuple[PinnedHost, PinSet]]:
         """Cut hosts to fit; those that the format cannot hold are left out, with a note."""
-        fitted = ((host, self._host(host)) for host in hosts)
-        return [(host, cut) for host, cut in fitted if cut is not None]
+        kept: dict[str, tuple[PinnedHost, PinSet]] = {}
+        for host in hosts:
+            cut = self._host(host)
+            key = self._entry(host)
+            if cut is not None and key in kept:
+                self.note(host, f"left out: {self.capability.title} has one entry for it, that of {kept[key][0].pattern}")
+            elif cut is not None:
+                kept[key] = (host, cut)
+        return list(kept.values())
 
     def note(self, host: PinnedHost, message: str) -> None:
         """Write down what is lost."""
         self.notes.append(f"{host.pattern}: {message}")
+
+    def _entry(self, host: PinnedHost) -> str:
+        """Name the entry of a host: formats without ports have one for all of them, most have one with or without subdomains."""
+        if self.capability.has_ports:
+            return f"{host.pattern} {host.ports}"
+        return host.pattern if "*." in self.capability.wildcards else host.host
 
     def _host(self, host: PinnedHost) -> PinSet | None:
         can = self.capability

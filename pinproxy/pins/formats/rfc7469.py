@@ -18,7 +18,7 @@ CAPABILITY = Capability("RFC 7469", frozenset({"", "**."}), has_report_only=True
 _ENFORCED = "Public-Key-Pins"
 _REPORTED = "Public-Key-Pins-Report-Only"
 _FIELD = re.compile(r"(public-key-pins(?:-report-only)?)[ \t]*:", re.IGNORECASE)
-# > RFC 7469 §2.1: directive = token [ "=" ( token / quoted-string ) ]
+# > RFC 7469 §2.1: directive = directive-name [ "=" directive-value ]; directive-value = token / quoted-string
 # Wider: the value may hold what stands in URLs, and base64 without quotes, as servers have sent them.
 _DIRECTIVE = re.compile(r"""\s*([!#$%&'*+.^_`|~0-9A-Za-z-]+)\s*(?:=\s*(?:"([^"]*)"|([^\s;"]+)))?\s*(?:;|\Z)""")
 _MAX_AGE = 60 * 24 * 3600  # RFC 7469 §4.1: sixty days are a balance between loss and protection
@@ -40,7 +40,8 @@ def read(content: bytes, name: str, host: str | None = None) -> ImportedPins:
     fields = _fields(reading.decode(content))
     if not fields:
         raise reading.refusal(1, f"holds no field {_ENFORCED} or {_REPORTED}")
-    # > RFC 7469 §2.3.1: If a Host sends more than one PKP header field, the UA MUST process only the first.
+    # > RFC 7469 §2.3.1: If a UA receives more than one PKP header field … then the UA MUST process only the first PKP header
+    # > field (if present) and only the first PKP-RO header field (if present).
     first = next((field for field in fields if not field[2]), fields[0])
     for line, _, is_report_only in fields:
         if line != first[0]:
@@ -102,10 +103,10 @@ def _read_value(line: int, value: str, set_name: str, reading: Reading, *, is_re
         if directive == "pin-sha256":
             pins.append(reading.pin(here, f"sha256/{text}"))
         elif directive in _ONCE and directive in seen:
-            # > RFC 7469 §2.1: A given directive MUST NOT appear more than once (but for the pins).
+            # > RFC 7469 §2.1: With the exception of pin-directives … a given directive MUST NOT appear more than once.
             reading.refuse(here, f"{match[1]} stands there twice; keep one of them")
         elif directive not in _ONCE:
-            # > RFC 7469 §2.1: UAs MUST ignore any directives that they do not recognize.
+            # > RFC 7469 §2.1: If a header field contains any directive(s) the UA does not recognize, the UA MUST ignore those.
             reading.note(here, f"{match[1]} is not known here and is not carried")
         seen[directive] = text
         position = match.end()
@@ -127,7 +128,7 @@ def _read_max_age(line: int, text: str | None, reading: Reading, *, is_report_on
     elif not re.fullmatch(r"[0-9]{1,18}", text):
         reading.refuse(line, f"found max-age {text[:40]!r}; expected a number of seconds")
     elif int(text) == 0 and not is_report_only:
-        # > RFC 7469 §2.1.2: a max-age of zero … the UA MUST … cease to regard the host as a Known Pinned Host.
+        # So a host says that it is pinned no longer (RFC 7469 §2.3.1).
         reading.refuse(line, "max-age=0 asks to forget the pins; there is nothing to import")
     else:
         reading.note(line, f"max-age={text} is not carried: it counts from the moment the field is seen; write `expires`")

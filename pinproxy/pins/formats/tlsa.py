@@ -21,9 +21,9 @@ CAPABILITY = Capability(
     "TLSA", frozenset({""}), frozenset({"sha256", "sha512"}), frozenset({"spki", "cert"}), "named", has_ports=True
 )
 _HTTPS = 443
-# > RFC 6698 §3: the port, then the protocol, each with an underscore, are prepended to the base domain name.
+# RFC 6698 §3: the port, then the protocol, each with an underscore, are prepended to the base domain name.
 _OWNER = re.compile(r"_([0-9]{1,5})\._(tcp|udp|sctp)\.(.+?)\.?", re.IGNORECASE)
-# > RFC 6698 §2.1.1: 0 -- CA constraint, 1 -- service certificate constraint, 2 -- trust anchor, 3 -- domain-issued.
+# RFC 6698 §2.1.1: 0 -- CA constraint, 1 -- service certificate constraint, 2 -- trust anchor, 3 -- domain-issued.
 _POSITIONS: dict[str, Where] = {"0": "ca", "1": "leaf", "2": "ca", "3": "leaf"}
 _USAGES: dict[Where, tuple[int, ...]] = {"leaf": (3,), "ca": (2,), "any": (3, 2)}
 _MATCHING = {"sha256": 1, "sha512": 2}

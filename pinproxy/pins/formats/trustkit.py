@@ -56,9 +56,6 @@ def write(hosts: Sequence[PinnedHost]) -> Written:
     fitting = Fitting(CAPABILITY)
     domains: dict[str, dict[str, object]] = {}
     for host, pin_set in fitting.hosts(hosts):
-        if host.host in domains:
-            fitting.note(host, "left out: TrustKit has one entry for a domain, and it stands there already")
-            continue
         entry: dict[str, object] = {"TSKIncludeSubdomains": bool(host.wildcard), "TSKEnforcePinning": not host.is_report_only}
         entry["TSKPublicKeyHashes"] = list(dict.fromkeys(str(pin).partition("/")[2] for pin in pin_set.pins))
         if day := dated(pin_set):

@@ -100,6 +100,21 @@ def test_what_is_lost_of_a_host_is_said(write: Write, changed: PinnedHost, said:
     assert any(said in note for note in written.notes), written.notes
 
 
+@pytest.mark.parametrize("write", [android.write, trustkit.write, okhttp.write])
+def test_a_second_entry_of_a_host_is_left_out_and_said(write: Write) -> None:
+    """Android refuses it, a dictionary has one, and OkHttp would add the pins of both ports together."""
+    first, second = replace(host(), ports=(443,)), replace(host(), ports=(8443,))
+    written = write([first, second])
+    assert written.text == write([first]).text
+    assert any("has one entry for it" in note for note in written.notes)
+
+
+def test_each_port_has_records_of_its_own() -> None:
+    """The twin: TLSA has ports."""
+    text = tlsa.write([replace(host("leaf"), ports=(443,)), replace(host("leaf"), ports=(8443,))]).text
+    assert [line.partition(".")[0] for line in text.splitlines()] == ["_443", "_443", "_8443", "_8443"]
+
+
 def test_the_last_day_becomes_the_first_without() -> None:
     """Ours counts to the end of a day, Android's from its beginning."""
     end = datetime(2027, 1, 31, 23, 59, 59, 999999, tzinfo=UTC)
