@@ -30,12 +30,14 @@ AUTHORITY = Authority(HOST, 443)
 
 
 def handshake(
-    leaf: Issued = LEAF, newest: ssl.TLSVersion = TLS12, session: ssl.SSLSession | None = None, **contexts: ssl.SSLContext
+    newest: ssl.TLSVersion = TLS12,
+    session: ssl.SSLSession | None = None,
+    *,
+    client: ssl.SSLContext | None = None,
+    server: ssl.SSLContext | None = None,
 ) -> Handshake:
-    """Shake hands in memory; `client` and `server` may be given, as a session belongs to both."""
-    client = contexts.get("client") or client_context(newest)
-    server = contexts.get("server") or origin_context(leaf, newest=newest)
-    return shake_hands(client, server, session, HOST)
+    """Shake hands in memory; the contexts may be given, for a session belongs to both."""
+    return shake_hands(client or client_context(newest), server or origin_context(newest=newest), session, HOST)
 
 
 def flight_end(full: Handshake) -> int:

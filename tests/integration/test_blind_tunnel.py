@@ -49,7 +49,7 @@ async def blind(*rules: HostRule, limits: Limits | None = None, **further: Any) 
 
 def listed(connect: str, leaf: Issued = LEAF) -> HostRule:
     """Make the rule of the listed host, without an address of its own: it is reached where the client says."""
-    further = {"connect": "tunnel", "tls13": "preflight"} if connect == "tunnel" else {}
+    further: dict[str, Any] = {"connect": "tunnel", "tls13": "preflight"} if connect == "tunnel" else {}
     return host_rule([leaf.pin], BOTH, **further)
 
 

@@ -8,11 +8,12 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
 from pinproxy.limits import Limits
-from pinproxy.policy.table import PolicyTable
+from pinproxy.policy.table import PolicyTable, Unlisted
 from tests.harness.clients import connect, connect_head, open_tunnel, read_to_end
 from tests.harness.origin import running_origin
 from tests.harness.running import HOST, RunningProxy, running_proxy
@@ -211,9 +212,7 @@ async def _settled() -> None:
     ],
     ids=["other pins", "other way", "other version", "more pins", "nothing"],
 )
-async def test_an_open_tunnel_lives_on_only_if_the_new_table_would_let_it_begin(
-    change: dict[str, object], code: str | None
-) -> None:
+async def test_an_open_tunnel_lives_on_only_if_the_new_table_would_let_it_begin(change: dict[str, Any], code: str | None) -> None:
     """What it rests on is held against the new rule: the chain of its own wire."""
     async with tunnelling() as stage, _open(stage) as (sock, client):
         stage.proxy.server.swap(PolicyTable((tunnel_rule(stage.port, **change),)))
@@ -275,25 +274,28 @@ async def test_an_evicted_tunnel_has_its_grace() -> None:
             await asyncio.to_thread(sock.recv, 1)
 
 
-async def test_a_blind_tunnel_ends_when_its_host_is_listed_or_nobody_is_allowed_any_more() -> None:
-    """It was let in as nobody's; a table that knows better ends it."""
-    listed = tunnel_rule(None, pins=[LEAF.pin])
-    tables = {True: PolicyTable((listed,), "allow"), False: PolicyTable((listed,), "deny")}
-    for stays, table in tables.items():
-        async with (
-            running_origin(origin_context()) as origin,
-            running_proxy(unlisted="allow", limits=Limits(allow_private=True)) as proxy,
-        ):
-            client = HandClient(client_context())
-            with await asyncio.to_thread(open_tunnel, proxy, ADDRESS, origin.port) as sock:
-                sock.sendall(client.hello)
+@pytest.mark.parametrize(
+    ("listed", "unlisted", "stays"),
+    [("other.example.test", "allow", True), (HOST, "allow", False), ("other.example.test", "deny", False)],
+    ids=["another is listed", "its name is listed", "nobody is allowed"],
+)
+async def test_a_blind_tunnel_ends_when_a_table_knows_better(listed: str, unlisted: Unlisted, *, stays: bool) -> None:
+    """It was let in as nobody's; what its ClientHello named may be somebody's by now."""
+    async with (
+        running_origin(origin_context()) as origin,
+        running_proxy(unlisted="allow", limits=Limits(allow_private=True)) as proxy,
+    ):
+        client = HandClient(client_context())
+        with await asyncio.to_thread(open_tunnel, proxy, ADDRESS, origin.port) as sock:
+            sock.sendall(client.hello)
+            assert await asyncio.to_thread(client.finish, sock) == b"GET / 0\n"
+            proxy.server.swap(PolicyTable((tunnel_rule(None, host=listed),), unlisted))
+            if stays:
                 assert await asyncio.to_thread(client.finish, sock) == b"GET / 0\n"
-                proxy.server.swap(table)
-                if stays:
-                    assert await asyncio.to_thread(client.finish, sock) == b"GET / 0\n"
-                else:
-                    with pytest.raises(ConnectionResetError):
-                        await asyncio.to_thread(sock.recv, 1)
+            else:
+                with pytest.raises(ConnectionResetError):
+                    await asyncio.to_thread(sock.recv, 1)
+                assert (await proxy.connection())["code"] == "host_not_listed"
 
 
 # --- the end of the proxy ----------------------------------------------------------------------------------------------------

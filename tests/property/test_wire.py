@@ -31,8 +31,9 @@ def full() -> Handshake:
 @lru_cache
 def abbreviated() -> Handshake:
     """A resumed one, whose session nobody here has seen."""
-    contexts = {"client": client_context(TLS12), "server": origin_context(newest=TLS12)}
-    return handshake(session=handshake(**contexts).client_session, **contexts)
+    client, server = client_context(TLS12), origin_context(newest=TLS12)
+    session = handshake(client=client, server=server).client_session
+    return handshake(session=session, client=client, server=server)
 
 
 @lru_cache

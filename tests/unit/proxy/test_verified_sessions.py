@@ -30,7 +30,7 @@ def test_a_session_belongs_to_its_host_its_port_and_the_rule_it_was_verified_und
     assert sessions.find(Authority(HOST, 8443), (b"ticket",), RULE) is None
     assert sessions.find(Authority("other.example.test", 443), (b"ticket",), RULE) is None
     for change in ({"pins": [LEAF.pin, SECOND.pin]}, {"mode": "report-only"}, {"trust": ROOT.anchors}, {"min_tls": "1.3"}):
-        assert sessions.find(AUTHORITY, (b"ticket",), tunnel_rule(None, **change)) is None  # type: ignore[arg-type]
+        assert sessions.find(AUTHORITY, (b"ticket",), tunnel_rule(None, **change)) is None
 
 
 def test_a_name_stays_with_the_session_it_was_first_seen_with() -> None:
