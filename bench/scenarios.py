@@ -169,9 +169,8 @@ def run_scenario(stage: Stage, scenario: Scenario, peers: list[Peer], scale: Sca
                 continue
             try:
                 row.values.append(_measure_once(stage, scenario, peer.prepare(stage), scale))
-                say(
-                    f"  {scenario.name:8} {peer.name:10} {repetition + 1}/{scale.repetitions}  {row.values[-1]:10.2f} {scenario.unit}"
-                )
+                turn = f"{repetition + 1}/{scale.repetitions}"
+                say(f"  {scenario.name:8} {peer.name:10} {turn}  {row.values[-1]:10.2f} {scenario.unit}")
             except (RuntimeError, OSError) as error:
                 row.problem = str(error)
                 say(f"  {scenario.name:8} {peer.name:10} failed: {error}")
