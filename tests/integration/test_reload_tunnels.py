@@ -10,7 +10,7 @@ import pytest
 
 from pinproxy.policy.rule import HostRule
 from pinproxy.policy.table import PolicyTable
-from tests.harness.clients import finish_handshake, hello_and_rest, open_intercepted, open_tunnel
+from tests.harness.clients import connect, finish_handshake, get_head, hello_and_rest, open_intercepted, open_tunnel, read_head
 from tests.harness.origin import Origin
 from tests.harness.pki import Issued, make_intermediate, make_leaf, make_root, server_context
 from tests.harness.running import HOST, host_rule
@@ -171,3 +171,42 @@ async def test_a_tunnel_whose_client_is_still_shaking_hands_meets_the_new_table_
             assert (heard, bytes(origin.received)) == (b"word", b"word")
         else:
             assert (heard, bytes(origin.received), line["code"]) == (b"", b"", "pin_mismatch")
+
+
+UPGRADE = get_head(f"http://{HOST}/chat", further="Connection: Upgrade\r\nUpgrade: websocket\r\n")
+
+
+@pytest.mark.parametrize("pinned", [OTHER, LEAF], ids=["denied", "allowed"])
+async def test_an_upgrade_that_is_still_being_answered_meets_the_new_table_too(pinned: Issued) -> None:
+    """The request went up under the old table; what follows its 101 is a tunnel, and begins under the new one."""
+    asked, go_on = asyncio.Event(), asyncio.Event()
+
+    async def switches(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        asked.set()
+        await go_on.wait()
+        writer.write(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+        await echo(reader, writer)
+
+    async with origin_and_proxy(CONTEXT, [LEAF.pin], ROOT.anchors, switches) as (origin, proxy):
+
+        def talk() -> bytes:
+            with connect(proxy) as client:
+                client.sendall(UPGRADE + b"frame")
+                try:
+                    assert read_head(client).startswith(b"HTTP/1.1 101 ")
+                    return client.recv(5)
+                except (EOFError, ConnectionError):
+                    return b""
+
+        talking = asyncio.create_task(in_thread(talk))
+        await asked.wait()
+        proxy.server.swap(PolicyTable((pinning(origin, pinned),)))
+        go_on.set()
+        heard = await talking
+        await origin.quiet()
+        code = (await proxy.connection())["code"]
+        if pinned is LEAF:
+            assert (heard, bytes(origin.received).endswith(b"\r\n\r\nframe")) == (b"frame", True)
+        else:
+            assert (heard, bytes(origin.received).endswith(b"\r\n\r\n"), code) == (b"", True, "pin_mismatch")
