@@ -144,7 +144,10 @@ class SocketTransport(asyncio.Transport):
 
     def _on_readable(self) -> None:
         try:
-            self._read_some()
+            if self._read_some():
+                # Ask anew: libuv tells of a reset once, together with the bytes before it, and then watches no more.
+                self.pause_reading()
+                self.resume_reading()
         except Exception as error:  # noqa: BLE001 - the boundary of every protocol callback: log, close, never go on
             self._protocol_failed(error)
 
@@ -164,7 +167,8 @@ class SocketTransport(asyncio.Transport):
             if count == 0:
                 self._on_read_eof()
                 return False
-            if not self._is_reading or count < READ_BYTES:
+            # On after a short read too: a reset may stand behind it, and nobody would tell again.
+            if not self._is_reading:
                 break
         return self._is_reading
 
