@@ -221,7 +221,11 @@ def unchanged(_connection: int, _number: int, data: bytes) -> tuple[bytes, bool]
 
 @contextlib.asynccontextmanager
 async def running_go_between(
-    route: Callable[[bytes], int], edit: Edit = unchanged, passed: list[tuple[str, bytes]] | None = None
+    route: Callable[[bytes], int],
+    edit: Edit = unchanged,
+    passed: list[tuple[str, bytes]] | None = None,
+    *,
+    listen: str = "127.0.0.1",
 ) -> AsyncIterator[int]:
     """Run a go-between; yields its port. Whoever writes a flight at once has it edited at once.
 
@@ -229,6 +233,7 @@ async def running_go_between(
         route: Given what a client sends first, says which port to lead it to.
         edit: What to do to the server's bytes.
         passed: Gets everything that comes, `up` and `down`, in the order of its coming.
+        listen: Its address.
     """
     record = passed if passed is not None else []
     count = 0
@@ -269,7 +274,7 @@ async def running_go_between(
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         tasks.add(asyncio.get_running_loop().create_task(serve(reader, writer)))
 
-    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    server = await asyncio.start_server(accept, listen, 0)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:

@@ -31,6 +31,7 @@ from tests.harness.tunnelling import (
     hear,
     origin_context,
     refused_code,
+    running_go_between,
 )
 
 ADDRESS = "127.0.0.1"
@@ -208,39 +209,34 @@ def _get_intercepted(proxy: RunningProxy, host: str, port: int) -> bytes:
 
 
 @each_connect
-async def test_connect_to_an_ipv6_address_meets_the_pins_of_its_sni(connect: str) -> None:
+@pytest.mark.parametrize(("leaf", "code"), [(LEAF, None), (IMPOSTOR, "pin_mismatch")], ids=["true", "impostor"])
+async def test_connect_to_an_ipv6_address_meets_the_pins_of_its_sni(connect: str, leaf: Issued, code: str | None) -> None:
     """The same over the other family."""
-    for leaf, expected in ((LEAF, None), (IMPOSTOR, "pin_mismatch")):
-        async with _origin_on_ipv6(origin_context(leaf)) as port, blind(listed(connect)) as proxy:
-            if expected is None and connect == "tunnel":
-                assert (await fetch(proxy, client_context(), host="[::1]", port=port)).body == b"hello"
-            elif expected is not None:
-                heard = await hear(proxy, client_hello(client_context()), host="[::1]", port=port)
-                assert heard == alert(AlertDescription.BAD_CERTIFICATE)
-            else:
-                assert await asyncio.to_thread(_get_intercepted, proxy, "[::1]", port) == b"hello"
-            line = await proxy.connection()
-            assert (line["code"], line["upstream_address"]) == (expected, f"[::1]:{port}")
-
-
-@contextlib.asynccontextmanager
-async def _origin_on_ipv6(context: ssl.SSLContext) -> AsyncIterator[int]:
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
-            await reader.readuntil(b"\r\n\r\n")
-            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello")
-            await writer.drain()
-            await reader.read()
-        writer.close()
-        with contextlib.suppress(OSError):
-            await writer.wait_closed()
-
-    try:
-        server = await asyncio.start_server(serve, "::1", 0, ssl=context)
-    except OSError:
+    if not has_ipv6_loopback():
         pytest.skip("this machine has no IPv6 loopback")
-    async with server:
-        yield server.sockets[0].getsockname()[1]
+    async with (
+        running_origin(origin_context(leaf)) as origin,
+        running_go_between(lambda _first: origin.port, listen="::1") as port,
+        blind(listed(connect)) as proxy,
+    ):
+        if code is not None:
+            heard = await hear(proxy, client_hello(client_context()), host="[::1]", port=port)
+            assert heard == alert(AlertDescription.BAD_CERTIFICATE)
+        elif connect == "tunnel":
+            assert (await fetch(proxy, client_context(), host="[::1]", port=port)).body == b"GET / 0\n"
+        else:
+            assert await asyncio.to_thread(_get_intercepted, proxy, "[::1]", port) == b"GET / 0\n"
+        line = await proxy.connection()
+        assert (line["code"], line["upstream_address"]) == (code, f"[::1]:{port}")
+
+
+def has_ipv6_loopback() -> bool:
+    """Tell whether ::1 can be listened on."""
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
 
 
 @each_connect
