@@ -67,7 +67,8 @@ async def held_up(reading: SocketTransport, writing: SocketTransport) -> None:
     """Wait until one side is not read any more, and check that the other holds no more than it may."""
     await until(lambda: not reading.is_reading())
     assert tracemalloc.get_traced_memory()[1] < MOST_MEMORY
-    assert LIMITS.buffer_bytes < writing.get_write_buffer_size() <= MOST_HELD
+    # Held pieces count a little more than their bytes, so the mark is reached a little before as many bytes are held.
+    assert LIMITS.buffer_bytes * 3 // 4 < writing.get_write_buffer_size() <= MOST_HELD
 
 
 async def write_all(writer: asyncio.StreamWriter) -> None:
