@@ -15,6 +15,12 @@ from collections.abc import Callable, Iterator
 import pytest
 import uvloop
 
+# A developer's own PINPROXY_… variables are settings, and an unknown one is an error: no test may inherit either.
+if os.environ.pop("PINPROXY_CI", None):
+    os.environ["CI"] = "true"
+for _variable in [name for name in os.environ if name.startswith("PINPROXY_")]:
+    del os.environ[_variable]
+
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Run every async test on each loop: `[uvloop]`, the one users get, and `[asyncio]`, its stand-in."""
