@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator
 import pytest
 import uvloop
 
+from tests.attacks import read_mark
+
 # A developer's own PINPROXY_… variables are settings, and an unknown one is an error: no test may inherit either.
 if os.environ.pop("PINPROXY_CI", None):
     os.environ["CI"] = "true"
@@ -25,6 +27,15 @@ for _variable in [name for name in os.environ if name.startswith("PINPROXY_")]:
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Run every async test on each loop: `[uvloop]`, the one users get, and `[asyncio]`, its stand-in."""
     return {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.new_event_loop}
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Refuse a mark that docs/security.md cannot hold: an unknown topic, or a reason code that does not exist."""
+    for mark in item.iter_markers("attack"):
+        try:
+            read_mark(mark)
+        except ValueError as error:
+            raise pytest.UsageError(f"{item.nodeid}: {error}") from error
 
 
 def pytest_collection_finish() -> None:

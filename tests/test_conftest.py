@@ -123,3 +123,24 @@ def test_a_tool_that_is_there_lets_the_test_run(run_suite: RunSuite, monkeypatch
     monkeypatch.setenv("CI", "true")
     result = run_suite(NEEDS_A_TOOL.replace(', "no-such-program"', ""))
     result.assert_outcomes(passed=1)
+
+
+ATTACK = """
+    import pytest
+
+    @pytest.mark.attack("lies", expect="pin_mismatch", topic="pins")
+    def test_attack():
+        pass
+"""
+
+
+def test_an_attack_with_a_reason_that_does_not_exist_fails_the_collection(run_suite: RunSuite) -> None:
+    """docs/security.md would promise what nobody can see."""
+    result = run_suite(ATTACK.replace("pin_mismatch", "pin_missmatch"))
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*::test_attack: expect='pin_missmatch': got no reason code*"])
+
+
+def test_an_attack_with_a_reason_that_exists_is_run(run_suite: RunSuite) -> None:
+    """The twin."""
+    run_suite(ATTACK).assert_outcomes(passed=1)

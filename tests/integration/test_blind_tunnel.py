@@ -152,6 +152,12 @@ async def test_a_server_that_resets_while_the_client_is_silent_resets_it() -> No
         assert (await proxy.connection())["code"] == "upstream_closed"
 
 
+@pytest.mark.attack(
+    "an unlisted name or literal that leads to a private address",
+    expect=("address_denied", "dns_failed"),
+    topic="authority",
+    motive="SSRF",
+)
 async def test_a_private_address_is_not_for_unlisted_hosts() -> None:
     """The default, and what `limits.allow_private` turns off (every other test here is its twin)."""
     async with running_origin(None) as origin, blind(limits=Limits()) as proxy:
@@ -189,6 +195,12 @@ async def test_connect_to_something_else_meets_the_pins_of_its_sni(connect: str,
     assert line["upstream_address"] == f"{ADDRESS}:{origin.port}"
 
 
+@pytest.mark.attack(
+    "CONNECT by address or by another name, with the pinned name in the ClientHello",
+    expect="pin_mismatch",
+    topic="authority",
+    motive="an application that resolves by itself",
+)
 @each_connect
 @pytest.mark.parametrize("host", [ADDRESS, OTHER], ids=["address", "name"])
 async def test_connect_to_something_else_is_no_way_around_the_pins_of_its_sni(connect: str, host: str) -> None:

@@ -38,6 +38,12 @@ def cert_pin(item: Issued) -> Pin:
 each_subject = pytest.mark.parametrize("pin_of", [lambda item: item.pin, cert_pin], ids=["spki", "cert"])
 
 
+@pytest.mark.attack(
+    "the pinned leaf, intermediate or root appended, unused, to a chain of another trusted CA",
+    expect="pin_mismatch",
+    topic="pins",
+    motive="CVE-2016-2402; OkHttp's CertificatePinnerChainValidationTest",
+)
 @each_way
 @each_place
 @each_subject
@@ -77,6 +83,7 @@ async def test_a_pinned_certificate_of_the_verified_chain_is_a_match(
     assert (outcome.line["verdict"], outcome.line["matched_pin"]) == ("matched", str(pin_of(pinned)))
 
 
+@pytest.mark.attack("the whole true chain appended to an impostor's", expect="pin_mismatch", topic="pins", motive="CVE-2016-2402")
 @each_way
 async def test_the_whole_true_chain_appended_to_an_impostor_is_no_match(way: Way) -> None:
     """Nor does quantity help.
@@ -132,6 +139,12 @@ async def test_a_root_that_the_path_does_not_end_in_is_no_match(way: Way) -> Non
     assert_denied(outcome, "pin_mismatch")
 
 
+@pytest.mark.attack(
+    "the pinned root is not sent and found in the trust store",
+    expect="serve",
+    topic="pins",
+    motive="OkHttp's CertificatePinnerChainValidationTest",
+)
 @each_way
 async def test_a_root_that_the_path_ends_in_is_a_match(way: Way) -> None:
     """The twin: the other root is the one that is trusted."""
