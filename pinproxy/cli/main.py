@@ -43,6 +43,7 @@ COMMANDS: dict[str, dict[str, Entry]] = {
         "import": Entry("pin_exchange", "import_pins", "Turn the pin file of another program into a piece of configuration."),
         "export": Entry("pin_exchange", "export_pins", "Write the pins of a configuration as another program's pin file."),
         "check": Entry("check", "check", "Validate a configuration and point out what is seldom meant."),
+        "verify": Entry("verify", "verify", "Verify every listed host as the proxy would, at each of its addresses."),
         "hash-password": Entry("hash_password", "hash_password", "Print the hash of a password, for `client_auth`."),
         "schema": Entry("schema", "schema", "Print the JSON schema of the configuration, for editors."),
     },

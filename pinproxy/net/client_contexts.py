@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import ssl
 from functools import lru_cache
+from typing import Literal
 
 from pinproxy.net.own_chain import load_own_chain
 from pinproxy.policy.rule import ClientCertificate, MinTls, TrustAnchors
 
-_MINIMUM_VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
+KeyKind = Literal["RSA", "ECDSA"]
+"""What a server proves with: of its certificates, the one with such a key."""
+
+_VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
+_AUTHENTICATION: dict[KeyKind, str] = {"RSA": "auth-rsa", "ECDSA": "auth-ecdsa"}  # as OpenSSL names it of a cipher suite
 
 
 @lru_cache(maxsize=64)
@@ -31,7 +36,7 @@ def client_context(
     """
     # CERT_REQUIRED and check_hostname are this protocol's defaults; nothing that carries traffic turns either off.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = _MINIMUM_VERSIONS[min_tls]
+    context.minimum_version = _VERSIONS[min_tls]
     # > RFC 9525 §6.3: … the Common Name … MUST NOT be used. On by default in Python, where it lets a CN escape name constraints.
     context.hostname_checks_common_name = False
     # Any certificate of the trust store is an anchor, an intermediate as well, as `cryptography`'s verifier has it.
@@ -43,6 +48,26 @@ def client_context(
         context.set_alpn_protocols(list(alpn))
     if client_cert is not None:
         load_own_chain(context, client_cert.chain_and_key)
+    return context
+
+
+@lru_cache(maxsize=64)
+def context_for_version(
+    trust: TrustAnchors, tls: MinTls, key: KeyKind | None, client_cert: ClientCertificate | None = None
+) -> ssl.SSLContext:
+    """Return a context that speaks one TLS version alone, to be shown the certificate that goes with one kind of key.
+
+    Args:
+        trust: Roots a chain must end in.
+        tls: The version.
+        key: With TLS 1.2, whose cipher suites name the kind of key; None: whichever the server prefers.
+        client_cert: Shown to a server that asks for one; None: none is.
+    """
+    context = client_context.__wrapped__(trust, tls, (), client_cert)
+    context.maximum_version = _VERSIONS[tls]
+    if key is not None:
+        suites = context.get_ciphers()
+        context.set_ciphers(":".join(suite["name"] for suite in suites if suite["auth"] == _AUTHENTICATION[key]))
     return context
 
 

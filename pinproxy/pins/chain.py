@@ -15,6 +15,8 @@ from functools import cached_property, lru_cache
 from typing import Literal
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.oid import NameOID
 
@@ -84,6 +86,19 @@ class Certificate:
             return str(names[-1].value) if names else self.x509.subject.rfc4514_string()
         except ValueError:
             return "(unreadable)"  # names are parsed late, and some hold bytes that are no text
+
+    @property
+    def key_name(self) -> str:
+        """Kind and size of the public key, for people: `RSA 2048`, `ECDSA secp256r1`."""
+        try:
+            key = self.x509.public_key()
+        except (ValueError, UnsupportedAlgorithm):
+            return "unknown"
+        if isinstance(key, rsa.RSAPublicKey):
+            return f"RSA {key.key_size}"
+        if isinstance(key, ec.EllipticCurvePublicKey):
+            return f"ECDSA {key.curve.name}"
+        return type(key).__name__.strip("_").removesuffix("PublicKey")
 
     @property
     def not_before(self) -> datetime:

@@ -48,6 +48,18 @@ class PinSet:
         """Tell whether `now` is past `expires`."""
         return self.expires is not None and now > self.expires
 
+    def current(self, now: datetime) -> tuple[Pin, ...]:
+        """List the pins that count at `now`, in the order of the configuration."""
+        return tuple(pin for pin in self.pins if pin.is_current(now))
+
+    def met_by(self, chain: VerifiedChain, now: datetime) -> tuple[Pin, ...]:
+        """List every current pin that the verified chain meets, not only the first.
+
+        A current pin that no chain meets is a backup pin (RFC 7469 §4.3); where there is none, a lost key is an outage.
+        """
+        positioned = chain.positioned()
+        return tuple(pin for pin in self.current(now) if any(pin.is_met_by(item, position) for position, item in positioned))
+
     def match(self, chain: VerifiedChain, now: datetime) -> Match | None:
         """Find the first pin, leaf first, that a certificate of the verified chain meets (RFC 7469 §2.6)."""
         return _first(self.pins, chain, now)

@@ -219,9 +219,7 @@ class StatusBook:
 
 def _record_met_pins(record: RuleRecord, pin_set: PinSet, chain: VerifiedChain, at: datetime) -> bool:
     """Note every pin the chain meets, not only the first, and whether one is left that it does not; tell if that is news."""
-    positioned = chain.positioned()
-    current = [pin for pin in pin_set.pins if pin.is_current(at)]
-    met = [pin for pin in current if any(pin.is_met_by(item, position) for position, item in positioned)]
+    current, met = pin_set.current(at), pin_set.met_by(chain, at)
     record.last_matches.update(dict.fromkeys(met, at))
     # > RFC 7469 §4.3: A Backup Pin is a fingerprint for the public key of a secondary, not-yet-deployed key pair.
     is_missing = len(met) == len(current)

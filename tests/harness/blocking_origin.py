@@ -19,7 +19,7 @@ class BlockingOrigin:
     """A running origin.
 
     Attributes:
-        port: Where it listens, on 127.0.0.1.
+        port: Where it listens.
         handshakes: TLS handshakes finished.
         failures: Reasons of those that failed, as OpenSSL names them.
     """
@@ -36,15 +36,19 @@ class BlockingOrigin:
 
 
 @contextlib.contextmanager
-def blocking_origin(context: ssl.SSLContext, story: Story) -> Iterator[BlockingOrigin]:
-    """Run an origin on 127.0.0.1.
+def blocking_origin(
+    context: ssl.SSLContext, story: Story = lambda _: None, *, address: str = "127.0.0.1", port: int = 0
+) -> Iterator[BlockingOrigin]:
+    """Run an origin on loopback.
 
     Args:
         context: Its TLS.
         story: Speaks for it on each connection, in a thread of its own; the connection is cut afterwards, without a goodbye
             unless the story said one (`unwrap`).
+        address: Where it listens.
+        port: 0: one that is free.
     """
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = socket.create_server((address, port), family=socket.AF_INET6 if ":" in address else socket.AF_INET)
     origin = BlockingOrigin(listener.getsockname()[1])
 
     def carry(client: socket.socket) -> None:

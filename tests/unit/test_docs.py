@@ -20,7 +20,10 @@ from tests.unit.report.events import event
 REPOSITORY = Path(__file__).parents[2]
 PAGES = sorted([*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/*.md")])
 # What operators read from beginning to end. The other pages are references, with tests of their own.
-GUIDES = [REPOSITORY / "README.md", *(REPOSITORY / f"docs/{name}.md" for name in ("guarantees", "modes", "clients", "rollout"))]
+GUIDES = [
+    REPOSITORY / "README.md",
+    *(REPOSITORY / f"docs/{name}.md" for name in ("guarantees", "modes", "clients", "rollout")),
+]
 # Snake-case words that are other programs' names for things.
 FOREIGN = {"ca_certificate", "grpc_proxy", "http_proxy", "https_proxy", "s_client", "trust_env"}
 
@@ -149,11 +152,18 @@ def test_a_word_that_does_not_exist_is_found(tmp_path: Path) -> None:
     assert unknown_paths(text) == {"limits.connection"}
 
 
-@each(GUIDES)
+@each([*GUIDES, REPOSITORY / "docs/commands.md"])
 def test_every_command_exists(page: Path) -> None:
     """A command that a page shows can be run."""
     known = {name for section in COMMANDS.values() for name in section}
     assert commands(page.read_text("utf-8")) - known == set()
+
+
+def test_every_command_has_its_line_on_the_page_of_commands() -> None:
+    """What is not there is not found."""
+    page = (REPOSITORY / "docs/commands.md").read_text("utf-8")
+    table = "".join(line for line in page.splitlines() if line.startswith("|"))
+    assert [name for section in COMMANDS.values() for name in section if f"`{name}" not in table] == []
 
 
 def test_a_command_that_does_not_exist_is_found() -> None:
