@@ -17,6 +17,7 @@ from pinproxy.authority import Authority, is_ip_address
 from pinproxy.errors import AddressDenied, DialRefused, DialTimeout, DnsFailed, LoopDetected
 from pinproxy.limits import Limits
 from pinproxy.net.own_addresses import OwnAddresses
+from pinproxy.net.readiness import connect
 from pinproxy.net.upstream_proxy import UpstreamProxy, open_way
 from pinproxy.policy.address import is_globally_routable
 from pinproxy.policy.rule import DialOverride
@@ -150,12 +151,9 @@ class Dialler:
         return addresses
 
     async def _connect(self, name: str, addresses: Sequence[str], port: int) -> socket.socket:
-        infos = [_address_info(address, port) for address in addresses]
         try:
             async with asyncio.timeout(self._limits.connect_seconds):
-                sock = await aiohappyeyeballs.start_connection(
-                    infos, happy_eyeballs_delay=_CONNECTION_ATTEMPT_DELAY_SECONDS, interleave=1
-                )
+                sock = await _race(addresses, port) if len(addresses) > 1 else await _connect_to(addresses[0], port)
         except TimeoutError as error:
             raise DialTimeout(
                 f"{name} at {', '.join(addresses)} did not answer within {self._limits.connect_seconds:g} s"
@@ -164,6 +162,24 @@ class Dialler:
             raise DialRefused(f"{name} at {', '.join(addresses)} port {port} refused or cannot be reached") from error
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return sock
+
+
+async def _race(addresses: Sequence[str], port: int) -> socket.socket:
+    infos = [_address_info(address, port) for address in addresses]
+    delay = _CONNECTION_ATTEMPT_DELAY_SECONDS
+    return await aiohappyeyeballs.start_connection(infos, happy_eyeballs_delay=delay, interleave=1)
+
+
+async def _connect_to(address: str, port: int) -> socket.socket:
+    """Connect to the only address there is. uvloop's `sock_connect` would have a thread look it up once more."""
+    family, kind, protocol, _name, target = _address_info(address, port)
+    sock = socket.socket(family, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, protocol)
+    try:
+        await connect(sock, target)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 def _address_info(address: str, port: int) -> aiohappyeyeballs.AddrInfoType:

@@ -145,6 +145,8 @@ class LocalCa:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.options |= ssl.OP_NO_RENEGOTIATION
+        # Two tickets, as OpenSSL has it, cost us more than the handshake that a client might spare us with one of them later.
+        context.num_tickets = 0
         if alpn is not None:
             context.set_alpn_protocols([alpn])
         # > RFC 8446 §4.4.2: a certificate that specifies a trust anchor MAY be omitted from the chain.

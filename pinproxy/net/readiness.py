@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import select
 import socket
 from typing import Protocol
@@ -44,6 +46,22 @@ def _wake(ready: asyncio.Future[None]) -> None:
         ready.set_result(None)
 
 
+async def connect(sock: socket.socket, address: tuple[str | int, ...]) -> None:
+    """Connect a non-blocking socket to an address of its family, as `getaddrinfo` gives it; no name is looked up.
+
+    Raises:
+        OSError: Nobody there, by the kernel's own number.
+    """
+    error = sock.connect_ex(address)
+    if error == errno.EINPROGRESS:
+        # A neighbour has answered before the call returns; the event loop need not be asked.
+        if not _is_ready(sock, select.POLLOUT):
+            await wait_writable(sock)
+        error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if error:
+        raise OSError(error, os.strerror(error))
+
+
 async def send_all(sock: socket.socket, data: bytes) -> None:
     """Send every byte on a non-blocking socket."""
     view = memoryview(data)
@@ -78,6 +96,10 @@ class Arrivals:
 
 def has_peer_ended(sock: socket.socket) -> bool:
     """Tell whether the peer has ended its direction, also while what it said before is still unread."""
+    return _is_ready(sock, select.POLLRDHUP)
+
+
+def _is_ready(sock: socket.socket, events: int) -> bool:
     poll = select.poll()
-    poll.register(sock, select.POLLRDHUP)
+    poll.register(sock, events)
     return bool(poll.poll(0))

@@ -87,6 +87,20 @@ def test_without_alpn_none_is_selected(ca: LocalCa) -> None:
     assert peer(trusting(ca), ca.server_context("api.example.com", None, NOW), "api.example.com")[1] is None
 
 
+def test_a_client_gets_no_tickets_under_tls_1_3(ca: LocalCa) -> None:
+    """Making them costs us what a resumption would spare; a client of TLS 1.2 gets its one, where it is half the handshake."""
+    client, server = trusting(ca), ca.server_context("api.example.com", "h2", NOW)
+    found = {}
+    for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+        client.maximum_version = version
+        with handshake(client, server, "api.example.com") as tls:
+            tls.sendall(b"x")
+            assert tls.recv(1) == b"x"  # tickets of TLS 1.3 come before the first data
+            assert tls.session is not None
+            found[tls.version()] = tls.session.has_ticket
+    assert found == {"TLSv1.2": True, "TLSv1.3": False}
+
+
 def test_tls_below_1_2_is_refused(ca: LocalCa) -> None:
     """RFC 8996: TLS 1.0 and 1.1 are gone; TLS 1.2 passes."""
     context = ca.server_context("api.example.com", None, NOW)
