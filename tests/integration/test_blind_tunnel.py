@@ -168,6 +168,7 @@ async def test_a_private_address_is_not_for_unlisted_hosts() -> None:
         assert origin.connections == 0
 
 
+@pytest.mark.attack("an unlisted host, by name and by address", expect="host_not_listed", topic="authority", motive="smokescreen")
 async def test_unlisted_hosts_are_refused_where_they_are_denied() -> None:
     """`unlisted: deny`, the default, by name and by address."""
     async with running_origin(None) as origin, running_proxy(listed("tunnel"), limits=Limits(allow_private=True)) as proxy:
@@ -220,6 +221,12 @@ def _get_intercepted(proxy: RunningProxy, host: str, port: int) -> bytes:
         return read_answer(tls).body
 
 
+@pytest.mark.attack(
+    "CONNECT by address or by another name, with the pinned name in the ClientHello",
+    expect="pin_mismatch",
+    topic="authority",
+    motive="an application that resolves by itself",
+)
 @each_connect
 @pytest.mark.parametrize(("leaf", "code"), [(LEAF, None), (IMPOSTOR, "pin_mismatch")], ids=["true", "impostor"])
 async def test_connect_to_an_ipv6_address_meets_the_pins_of_its_sni(connect: str, leaf: Issued, code: str | None) -> None:
@@ -251,6 +258,12 @@ def has_ipv6_loopback() -> bool:
     return True
 
 
+@pytest.mark.attack(
+    "a listed name on a port that is not listed",
+    expect="host_not_listed",
+    topic="authority",
+    motive="RFC 9110 §9.3.6",
+)
 @each_connect
 async def test_a_listed_name_for_a_port_that_is_not_listed_is_refused(connect: str) -> None:
     """As a CONNECT to that name and port would be."""
@@ -293,6 +306,12 @@ async def test_a_server_that_spoke_first_is_not_followed_by_a_verified_one() -> 
 # --- hellos that hide their name ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.attack(
+    "blind tunnel: a listed name in a ClientHello that comes in pieces or behind another record",
+    expect=("pin_mismatch", "client_hello_invalid"),
+    topic="tunnel",
+    motive="RFC 8446 §5.1",
+)
 async def test_a_hello_in_pieces_does_not_hide_its_name() -> None:
     """Small records, small segments: the name is read before anything goes up."""
     hello = refragment(client_hello(client_context()), 1)
@@ -302,6 +321,12 @@ async def test_a_hello_in_pieces_does_not_hide_its_name() -> None:
         assert (await proxy.connection())["code"] == "pin_mismatch"
 
 
+@pytest.mark.attack(
+    "CONNECT by address, and a ClientHello that stays unfinished until the deadline",
+    expect=("head_timeout", "client_hello_invalid"),
+    topic="authority",
+    motive="an application that resolves by itself",
+)
 @pytest.mark.parametrize("ends", [False, True], ids=["waits", "ends"])
 async def test_half_a_hello_does_not_pass_however_long_it_takes(*, ends: bool) -> None:
     """What cannot be read cannot be said to name nobody: to wait out the deadline is no way around the pins."""
@@ -324,6 +349,12 @@ async def test_half_a_hello_does_not_pass_however_long_it_takes(*, ends: bool) -
         assert origin.received == b""
 
 
+@pytest.mark.attack(
+    "blind tunnel: a listed name in a ClientHello that comes in pieces or behind another record",
+    expect=("pin_mismatch", "client_hello_invalid"),
+    topic="tunnel",
+    motive="RFC 8446 §5.1",
+)
 @pytest.mark.parametrize(
     "front",
     [b"\x14\x03\x03\x00\x01\x01", b"\x15\x03\x03\x00\x02\x01\x00", b"\x17\x03\x03\x00\x01x"],

@@ -101,6 +101,18 @@ OUT_OF_TIME = {
 }
 
 
+@pytest.mark.attack(
+    "name constraints, path length, CA bit or keyUsage violated, or a critical extension that nobody knows",
+    expect="chain_invalid",
+    topic="certificates",
+    motive="RFC 5280 §4.2, §6",
+)
+@pytest.mark.attack(
+    "the pin matches, and the chain is untrusted, self-signed, wrongly signed or for clients only; in report-only too",
+    expect="chain_invalid",
+    topic="certificates",
+    motive="RFC 5280 §6; Envoy's ACCEPT_UNTRUSTED",
+)
 @each_way
 @each_mode
 @pytest.mark.parametrize("leaf", INVALID.values(), ids=INVALID.keys())
@@ -110,6 +122,12 @@ async def test_an_invalid_chain_is_denied_in_report_only_too(way: Way, mode: Mod
     assert_denied(await ask_once(way, context, [leaf.pin], TRUST, mode=mode), "chain_invalid", status=502)
 
 
+@pytest.mark.attack(
+    "a certificate for another name, with the name in the CN alone, or with a wildcard over two labels or inside one",
+    expect="hostname_mismatch",
+    topic="certificates",
+    motive="RFC 9525 §6; CVE-2021-0341",
+)
 @each_way
 @each_mode
 @pytest.mark.parametrize("leaf", WRONG_NAME.values(), ids=WRONG_NAME.keys())
@@ -119,6 +137,12 @@ async def test_a_certificate_for_another_name_is_denied_in_report_only_too(way: 
     assert_denied(outcome, "hostname_mismatch", status=502)
 
 
+@pytest.mark.attack(
+    "a leaf or an issuer that has ended or not begun; in report-only too",
+    expect="certificate_expired",
+    topic="certificates",
+    motive="RFC 5280 §4.1.2.5",
+)
 @each_way
 @each_mode
 @pytest.mark.parametrize("leaf", OUT_OF_TIME.values(), ids=OUT_OF_TIME.keys())
@@ -152,6 +176,12 @@ async def test_the_sound_chain_is_served(way: Way, leaf: Issued) -> None:
 # --- the leaf's dates by the proxy's own clock -------------------------------------------------------------------------
 
 
+@pytest.mark.attack(
+    "notAfter to the second, by the proxy's own clock",
+    expect=("serve", "certificate_expired"),
+    topic="certificates",
+    motive="RFC 5280 §4.1.2.5; limbo's validity::notafter-exact",
+)
 @each_way
 @pytest.mark.parametrize("seconds", [0, 1])
 async def test_the_last_second_of_a_certificate_is_still_inside(way: Way, seconds: int) -> None:
@@ -177,6 +207,12 @@ async def test_an_address_is_named_by_an_address(way: Way) -> None:
     assert_served(await ask_once(way, server_context(leaf), [leaf.pin], TRUST, host=LOOPBACK))
 
 
+@pytest.mark.attack(
+    "an address written into a dNSName, or covered by a wildcard",
+    expect="hostname_mismatch",
+    topic="certificates",
+    motive="RFC 9525 §6.4; CVE-2025-66220",
+)
 @each_way
 @pytest.mark.parametrize(
     "name",

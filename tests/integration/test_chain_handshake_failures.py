@@ -33,6 +33,7 @@ TLS13.minimum_version = ssl.TLSVersion.TLSv1_3
 # --- versions ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.attack("a server below the rule's lowest TLS version", expect="tls_version", topic="certificates", motive="RFC 8996")
 @each_way
 @pytest.mark.parametrize("mode", ["enforce", "report-only"])
 async def test_a_server_below_min_tls_is_denied(way: Way, mode: Mode) -> None:

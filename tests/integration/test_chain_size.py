@@ -23,6 +23,12 @@ def padded(size_bytes: int) -> Issued:
     return forge_ca(None, "Ballast", instead=[(ballast, False)])
 
 
+@pytest.mark.attack(
+    "more certificates or more bytes than a server may present",
+    expect="chain_invalid",
+    topic="certificates",
+    motive="CVE-2026-69249",
+)
 @each_way
 @pytest.mark.parametrize("mode", ["enforce", "report-only"])
 async def test_more_certificates_than_the_limit_are_denied(way: Way, mode: str) -> None:
@@ -37,6 +43,12 @@ async def test_as_many_certificates_as_the_limit_are_served(way: Way) -> None:
     assert_served(await ask_once(way, server_context(LEAF, *OTHERS[:9]), [LEAF.pin], ROOT.anchors))
 
 
+@pytest.mark.attack(
+    "more certificates or more bytes than a server may present",
+    expect="chain_invalid",
+    topic="certificates",
+    motive="CVE-2026-69249",
+)
 @each_way
 @pytest.mark.parametrize("mode", ["enforce", "report-only"])
 async def test_more_bytes_than_the_limit_are_denied(way: Way, mode: str) -> None:
@@ -52,6 +64,12 @@ async def test_as_many_bytes_as_the_limit_are_served(way: Way) -> None:
     assert_served(await ask_once(way, context, [LEAF.pin], ROOT.anchors))
 
 
+@pytest.mark.attack(
+    "a Certificate message of more than 100 KiB",
+    expect="tls_handshake_failed",
+    topic="certificates",
+    motive="CVE-2026-69249",
+)
 @each_way
 async def test_a_chain_beyond_what_the_tls_library_takes_is_denied(way: Way) -> None:
     """OpenSSL stops reading a certificate message at 100 KiB, before anything of it is validated."""

@@ -58,6 +58,12 @@ def root_pin(trust: TrustAnchors) -> Pin:
 each_odd_chain = pytest.mark.parametrize(("leaf", "trust"), ONLY_OPENSSL.values(), ids=ONLY_OPENSSL.keys())
 
 
+@pytest.mark.attack(
+    "chains that OpenSSL alone accepts: no keyUsage or authorityKeyIdentifier, a leaf that is a CA, a negative serial number",
+    expect="chain_invalid",
+    topic="certificates",
+    motive="the limbo and BetterTLS suites",
+)
 @each_way
 @each_mode
 @each_odd_chain
@@ -91,6 +97,12 @@ UNREADABLE = {
 }
 
 
+@pytest.mark.attack(
+    "a certificate that one parser reads and the other does not, or reads with another key",
+    expect="chain_invalid",
+    topic="certificates",
+    motive="CVE-2026-87866",
+)
 @each_way
 @each_mode
 @pytest.mark.parametrize("profile", ["strict", "compatible"])

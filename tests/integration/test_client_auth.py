@@ -111,6 +111,12 @@ async def test_nobody_learns_from_a_refusal_which_hosts_are_listed(send: Send, s
     assert (await asyncio.to_thread(send, stage.proxy, ALICE)).code == "host_not_listed"
 
 
+@pytest.mark.attack(
+    "a client's credentials for the proxy, sent on to the origin",
+    expect="neutralise",
+    topic="secrets",
+    motive="CVE-2023-32681",
+)
 @each_form
 async def test_credentials_go_no_further(send: Send, stage: Stage) -> None:
     """Neither to the origin nor into the log (attack: a proxy's password leaked by redirects and logs)."""

@@ -79,6 +79,12 @@ async def test_without_a_certificate_a_server_that_insists_serves_nobody(way: Wa
     assert names == []
 
 
+@pytest.mark.attack(
+    "a connection that was opened under another host's policy",
+    expect="neutralise",
+    topic="pins",
+    motive="CVE-2025-13034",
+)
 @each_version
 async def test_hosts_with_certificates_of_their_own_never_share_a_connection(version: ssl.TLSVersion) -> None:
     """Same trust, same protocols, another identity: another context."""
@@ -115,6 +121,11 @@ async def test_a_new_certificate_serves_the_next_request() -> None:
     assert names == [*NAMES]
 
 
+@pytest.mark.attack(
+    "an impostor asks for a client certificate and expects the request behind it",
+    expect="pin_mismatch",
+    topic="pins",
+)
 async def test_an_impostor_with_another_key_gets_no_request_whatever_it_was_shown() -> None:
     """The certificate is shown inside the handshake, the request only after the pins."""
     root, clients = make_root(), make_root("Clients")

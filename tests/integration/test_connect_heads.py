@@ -22,6 +22,12 @@ async def answer_to(proxy: RunningProxy, field: str) -> bytes:
     return await asyncio.to_thread(ask)
 
 
+@pytest.mark.attack(
+    "a CONNECT with content, or with a Connection field that names Host",
+    expect="bad_request",
+    topic="requests",
+    motive="RFC 9110 §9.3.6",
+)
 @pytest.mark.parametrize(
     "field", ["Content-Length: 50", "Transfer-Encoding: chunked", "Connection: host", "Content-Length: 0, 0"]
 )

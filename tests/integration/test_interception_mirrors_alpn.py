@@ -32,6 +32,12 @@ def ask_protocol(proxy: RunningProxy, offer: tuple[str, ...]) -> tuple[str | Non
         return tls.selected_alpn_protocol(), read_to_end(tls).decode("ascii")
 
 
+@pytest.mark.attack(
+    "ALPN: the client offers h2 only, several, none or unknown protocols, and the origin picks another",
+    expect="neutralise",
+    topic="interception",
+    motive="RFC 7301; GHSA-847f-9342-265h",
+)
 @pytest.mark.parametrize(
     ("origin_speaks", "client_offers", "chosen", "dials"),
     [
@@ -72,6 +78,12 @@ async def test_the_last_offer_is_the_next_guess() -> None:
             assert origin.connections == dials
 
 
+@pytest.mark.attack(
+    "a path up without the check: the redial with the client's ALPN",
+    expect="pin_mismatch",
+    topic="pins",
+    motive="CVE-2024-2379, CVE-2025-5025",
+)
 @pytest.mark.parametrize("offer", [(H11,), ()], ids=["http/1.1", "none"])
 async def test_a_second_dial_that_meets_an_impostor_is_denied(offer: tuple[str, ...]) -> None:
     """The first connection was good, and says nothing about the second: its pins are held against its own chain.
@@ -93,6 +105,12 @@ async def test_a_second_dial_that_meets_an_impostor_is_denied(offer: tuple[str, 
         assert [host for host, _ in proxy.local_ca._contexts] == []
 
 
+@pytest.mark.attack(
+    "a path up without the check: the redial with the client's ALPN, to an invalid chain",
+    expect="chain_invalid",
+    topic="pins",
+    motive="CVE-2024-2379",
+)
 async def test_a_second_dial_that_meets_an_invalid_chain_is_denied() -> None:
     """The same with a chain that nobody vouches for."""
     stranger = make_leaf(make_root("Nobody's Root"), HOST, key=LEAF.key)
@@ -114,6 +132,12 @@ async def test_a_second_dial_that_meets_the_pinned_key_is_served() -> None:
         assert await in_thread(ask_protocol, proxy, (H11,)) == (H11, H11)
 
 
+@pytest.mark.attack(
+    "a ClientHello that can be read in two ways, in an intercepted CONNECT",
+    expect="client_hello_invalid",
+    topic="interception",
+    motive="RFC 8446 §4.2",
+)
 async def test_a_hello_that_cannot_be_read_in_one_way_only_is_refused() -> None:
     """A protocol name that `ssl` could not mirror exactly is refused, not dropped from the offer."""
     async with origin_and_proxy(server_context(LEAF), [LEAF.pin], ROOT.anchors, names_protocol) as (origin, proxy):

@@ -65,6 +65,12 @@ async def test_nothing_is_said_and_nothing_minted_while_the_handshake_is_on_its_
         assert (origin.connections, bytes(origin.received)) == (1, b"")
 
 
+@pytest.mark.attack(
+    "bytes behind the head of a CONNECT, before its 200, read as a request or forwarded before the verdict",
+    expect="neutralise",
+    topic="requests",
+    motive="CVE-2025-64763",
+)
 async def test_a_client_hello_behind_the_connect_in_one_segment_is_neither_lost_nor_sent_up() -> None:
     """Some clients do not wait for the 200; their ClientHello waits in the socket until it may be looked at."""
     async with origin_and_proxy(CONTEXT, [LEAF.pin], ROOT.anchors) as (origin, proxy):
@@ -84,6 +90,7 @@ async def test_a_client_hello_behind_the_connect_in_one_segment_is_neither_lost_
         assert origin.received.startswith(b"GET /early HTTP/1.1\r\n")
 
 
+@pytest.mark.attack("bytes behind a CONNECT that is refused", expect="pin_mismatch", topic="requests", motive="CVE-2025-64763")
 async def test_a_client_hello_behind_a_denied_connect_goes_nowhere() -> None:
     """The twin: the same segment, towards an impostor; the refusal is still read whole, and not cut by a reset."""
     async with origin_and_proxy(server_context(IMPOSTOR), [LEAF.pin], ROOT.anchors) as (origin, proxy):
@@ -103,6 +110,12 @@ async def test_a_client_hello_behind_a_denied_connect_goes_nowhere() -> None:
 # --- the ClientHello ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.attack(
+    "the ClientHello inside an intercepted CONNECT names another host",
+    expect="sni_mismatch",
+    topic="interception",
+    motive="domain fronting; RFC 6066 §3",
+)
 async def test_another_server_name_than_that_of_the_connect_is_refused_with_an_alert() -> None:
     """The name that was verified is the name the client gets a certificate for: no domain fronting."""
     async with origin_and_proxy(CONTEXT, [LEAF.pin], ROOT.anchors) as (origin, proxy):
@@ -141,6 +154,12 @@ async def test_the_server_name_of_the_connect_or_none_is_served(server_name: str
         assert await in_thread(talk) == 200
 
 
+@pytest.mark.attack(
+    "SSH, HTTP and other protocols through an intercepted CONNECT",
+    expect="not_tls",
+    topic="interception",
+    motive="StartTLS and protocols seen in the wild",
+)
 @pytest.mark.parametrize(
     "words",
     [get_head("/"), b"SSH-2.0-OpenSSH_9.7\r\n", b"\x80\x2e\x01\x00\x02", b"\x00"],

@@ -77,6 +77,12 @@ async def test_two_hosts_over_one_client_connection_go_to_their_own_origins() ->
         writer.close()
 
 
+@pytest.mark.attack(
+    "Expect: 100-continue, which the origin answers, refuses or ignores",
+    expect="serve",
+    topic="requests",
+    motive="RFC 9110 §10.1.1",
+)
 async def test_a_client_that_waits_for_100_gets_it_from_the_origin() -> None:
     """The head goes on without a body, and the body follows the origin's word (RFC 9110 §10.1.1)."""
 
@@ -94,6 +100,12 @@ async def test_a_client_that_waits_for_100_gets_it_from_the_origin() -> None:
         await stage.logged(1)
 
 
+@pytest.mark.attack(
+    "Expect: 100-continue, which the origin answers, refuses or ignores",
+    expect="serve",
+    topic="requests",
+    motive="RFC 9110 §10.1.1",
+)
 async def test_an_origin_that_refuses_the_expectation_is_heard_at_once() -> None:
     """417 comes without the body, and nothing follows it on this connection."""
 
@@ -112,6 +124,12 @@ async def test_an_origin_that_refuses_the_expectation_is_heard_at_once() -> None
     assert (line["status"], line["code"]) == (417, None)
 
 
+@pytest.mark.attack(
+    "Expect: 100-continue, which the origin answers, refuses or ignores",
+    expect="serve",
+    topic="requests",
+    motive="RFC 9110 §10.1.1",
+)
 async def test_an_origin_that_says_nothing_gets_the_body_when_the_client_sends_it() -> None:
     """A client need not wait for 100 for ever (RFC 9110 §10.1.1)."""
     has_head = asyncio.Event()
@@ -144,6 +162,7 @@ async def test_interim_responses_are_passed_on() -> None:
         assert (await client.response()).body == b"final"
 
 
+@pytest.mark.attack("1xx for a client of HTTP/1.0", expect="neutralise", topic="responses", motive="RFC 9110 §15.2")
 async def test_http_1_0_gets_no_interim_response() -> None:
     """Its client would take it for the answer (RFC 9110 §15.2)."""
     async with originating(answering(EARLY_HINTS + ok(b"final"))) as stage:

@@ -21,6 +21,12 @@ HOP_BY_HOP = (
 )
 
 
+@pytest.mark.attack(
+    "Proxy-Authorization, Proxy-Connection, Keep-Alive, Upgrade and whatever Connection names, sent on",
+    expect="neutralise",
+    topic="requests",
+    motive="CVE-2023-32681; RFC 9110 §7.6.1",
+)
 async def test_hop_by_hop_fields_of_a_request_end_here() -> None:
     """Also those that Connection names; Proxy-Authorization is for us and nobody else (RFC 9110 §7.6.1, §11.7.1)."""
     async with originating() as stage:
@@ -40,6 +46,7 @@ async def test_hop_by_hop_fields_of_a_request_end_here() -> None:
     ]
 
 
+@pytest.mark.attack("hop-by-hop fields of a response, sent on", expect="neutralise", topic="responses", motive="RFC 9110 §7.6.1")
 async def test_hop_by_hop_fields_of_a_response_end_here() -> None:
     """The twin on the way back; what an origin says in our name ends here, too."""
     theirs = (*HOP_BY_HOP, "X-End-To-End: 1", "X-Pinproxy-Id: forged", "x-pinproxy-error: pin_mismatch")
@@ -68,6 +75,12 @@ async def test_via_is_added_behind_those_of_others_with_the_version_received() -
     assert received.startswith(b"GET / HTTP/1.1\r\n")
 
 
+@pytest.mark.attack(
+    "a Host field that tells the origin another name than the one that was verified",
+    expect="neutralise",
+    topic="requests",
+    motive="RFC 9112 §3.2.2",
+)
 @pytest.mark.parametrize(
     ("authority", "expected"),
     [
@@ -99,6 +112,12 @@ async def test_http_1_0_may_leave_host_out() -> None:
         assert b"\r\nHost: api.example.test\r\n" in stage.origin.received
 
 
+@pytest.mark.attack(
+    "http:// or https:// in absolute form to a pinned host: both go over pinned TLS, never in clear",
+    expect="neutralise",
+    topic="requests",
+    motive="Android's cleartextTrafficPermitted",
+)
 async def test_https_in_absolute_form_means_the_same_upstream() -> None:
     """Some clients leave TLS to the proxy that way; only a listed host can be verified."""
     async with originating(unlisted="allow") as stage:

@@ -183,6 +183,7 @@ async def test_http_1_0_gets_a_body_until_close(answer: bytes, wishes: tuple[str
         assert (response.body, response.get("transfer-encoding"), response.get("connection")) == (b"body", None, "close")
 
 
+@pytest.mark.attack("keep-alive in HTTP/1.0", expect="serve", topic="requests", motive="RFC 9112 §9.3")
 async def test_http_1_0_keeps_its_connection_where_it_asks_and_the_length_is_known() -> None:
     """Persistence has to be asked for in HTTP/1.0, and confirmed (RFC 9112 §9.3)."""
     async with originating() as stage:

@@ -47,6 +47,12 @@ INVALID = {
 }
 
 
+@pytest.mark.attack(
+    "a request that two readers could read differently, with another request behind it",
+    expect="bad_request",
+    topic="requests",
+    motive="RFC 9112 §11.2; CVE-2022-24766",
+)
 @pytest.mark.parametrize("sent", INVALID.values(), ids=INVALID)
 async def test_what_could_be_read_in_two_ways_is_refused(sent: bytes) -> None:
     """400 and close: nothing is repaired, and what stands behind is not read as a request."""
@@ -85,6 +91,12 @@ async def test_a_refusal_comes_after_the_answers_to_the_requests_before_it() -> 
     assert [line["code"] for line in lines] == [None, "bad_request"]
 
 
+@pytest.mark.attack(
+    "a CONNECT behind another request on one connection",
+    expect="bad_request",
+    topic="requests",
+    motive="RFC 9110 §9.3.6",
+)
 async def test_connect_after_a_request_is_refused() -> None:
     """A tunnel begins on a connection of its own, before anything was read beyond its head."""
     async with originating() as stage:
@@ -96,6 +108,12 @@ async def test_connect_after_a_request_is_refused() -> None:
         await stage.logged(2)
 
 
+@pytest.mark.attack(
+    "a bad chunk in the middle of an upload: the origin never sees a whole request",
+    expect="bad_request",
+    topic="requests",
+    motive="RFC 9112 §8",
+)
 @pytest.mark.parametrize("broken", [b"zz\r\n", b"4\r\nbodyX\r\n", b"-1\r\n", b"0\r\nX : 1\r\n\r\n"])
 async def test_a_bad_chunk_in_the_middle_cuts_the_request(broken: bytes) -> None:
     """The origin sees half a request, never a whole one."""
@@ -168,6 +186,12 @@ REFUSED_HOSTS = {
 }
 
 
+@pytest.mark.attack(
+    "a listed host on a port that its rule leaves out",
+    expect=("host_not_listed"),
+    topic="authority",
+    motive="RFC 9110 §9.3.6",
+)
 @pytest.mark.parametrize(("target", "code"), REFUSED_HOSTS.values(), ids=REFUSED_HOSTS)
 async def test_a_host_that_policy_denies_is_refused(target: str, code: str) -> None:
     """A listed host on a port its entry leaves out is never reached in clear, even where unlisted hosts are."""
@@ -192,6 +216,12 @@ async def test_a_host_that_policy_denies_is_refused(target: str, code: str) -> N
         await stage.logged(1)
 
 
+@pytest.mark.attack(
+    "an unlisted name or literal that leads to a private address",
+    expect=("address_denied", "dns_failed"),
+    topic="authority",
+    motive="SSRF",
+)
 async def test_a_private_address_is_denied_to_an_unlisted_host() -> None:
     """Loopback, unless `limits.allow_private`; the twin with it stands with the forwarded fields."""
     async with running_origin(None, answer_ok) as origin, running_proxy(unlisted="allow") as proxy:

@@ -150,6 +150,12 @@ async def test_a_new_connection_that_dies_at_once_is_not_tried_again() -> None:
         await stage.logged(1)
 
 
+@pytest.mark.attack(
+    "a path up without the check: the retry on a new connection",
+    expect="pin_mismatch",
+    topic="pins",
+    motive="CVE-2024-2379, CVE-2025-5025",
+)
 async def test_a_second_try_is_verified_like_the_first() -> None:
     """An origin that dies and comes back with another key gets nothing of the request."""
     root, leaf = certificates()

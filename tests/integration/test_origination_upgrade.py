@@ -26,6 +26,7 @@ def switching(behind_101: bytes = b"") -> Handler:
     return handle
 
 
+@pytest.mark.attack("after 101, bytes that look like requests", expect="serve", topic="responses", motive="RFC 6455")
 async def test_after_101_bytes_pass_both_ways() -> None:
     """Upgrade and the Connection option go on either way; nothing else of the hop does."""
     async with originating(switching()) as stage:
@@ -56,6 +57,12 @@ async def test_bytes_in_the_same_segment_as_101_and_as_the_request_are_not_lost(
         assert b"first from the client" in stage.origin.received
 
 
+@pytest.mark.attack(
+    "a request behind an Upgrade that the origin does not grant",
+    expect="neutralise",
+    topic="requests",
+    motive="RFC 9110 §7.8",
+)
 async def test_nothing_behind_an_upgrade_request_goes_on_before_the_answer() -> None:
     """Only the answer says whether it is a request or something else."""
     async with originating(answering(ok(b"no switch"), ok(b"next"))) as stage:
@@ -66,6 +73,7 @@ async def test_nothing_behind_an_upgrade_request_goes_on_before_the_answer() -> 
         await stage.logged(2)
 
 
+@pytest.mark.attack("101 that nobody asked for", expect="upstream_closed", topic="responses", motive="RFC 9110 §7.8")
 async def test_101_without_being_asked_is_no_answer() -> None:
     """A server may switch only to what the client named (RFC 9110 §7.8)."""
     async with originating(answering(SWITCHING)) as stage:
@@ -85,6 +93,7 @@ async def test_an_upgrade_in_http_1_0_is_not_passed_on() -> None:
         assert b"upgrade" not in stage.origin.received.lower()
 
 
+@pytest.mark.attack("after 101, more bytes than either side takes at once", expect="bound", topic="responses", motive="RFC 6455")
 async def test_a_large_exchange_after_101_arrives_whole() -> None:
     """Backpressure holds without HTTP around it, too."""
     data = body_of(2**20)

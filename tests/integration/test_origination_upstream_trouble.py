@@ -50,6 +50,12 @@ NO_RESPONSES = {
 }
 
 
+@pytest.mark.attack(
+    "a storm of 1xx responses, a head without an end, another protocol, two framings",
+    expect="upstream_closed",
+    topic="responses",
+    motive="RFC 9110 §15.2; CVE-2026-111750",
+)
 @pytest.mark.parametrize("answer", NO_RESPONSES.values(), ids=NO_RESPONSES)
 async def test_what_is_no_response_becomes_502(answer: bytes) -> None:
     """`upstream_closed`, with nothing of what the origin said in it."""
@@ -76,6 +82,12 @@ async def test_a_hundred_interim_responses_are_passed() -> None:
         assert (await client.response()).body == b"at last"
 
 
+@pytest.mark.attack(
+    "a response that breaks off, and looks whole to the client",
+    expect=("upstream_closed", "cut"),
+    topic="responses",
+    motive="RFC 9112 §8",
+)
 @pytest.mark.parametrize("is_cut", [False, True])
 @pytest.mark.parametrize(
     "answer",
@@ -97,6 +109,12 @@ async def test_a_response_that_breaks_off_looks_broken_off(answer: bytes, *, is_
     assert (line["code"], line["bytes_down"]) == ("upstream_closed", 4)
 
 
+@pytest.mark.attack(
+    "a response that breaks off, and looks whole to the client",
+    expect=("upstream_closed", "cut"),
+    topic="responses",
+    motive="RFC 9112 §8",
+)
 @pytest.mark.parametrize("is_cut", [False, True])
 async def test_a_body_until_close_that_is_cut_has_no_last_chunk(*, is_cut: bool) -> None:
     """Without close_notify an attacker may have cut it (RFC 8446 §6.1); the twin with one is whole."""
@@ -194,6 +212,12 @@ async def test_an_origin_that_does_not_read_is_given_up() -> None:
 SMUGGLED = ok(b"poison")
 
 
+@pytest.mark.attack(
+    "response splitting: a second answer behind the first, or a body where there is none (HEAD, 204, 304)",
+    expect="cut",
+    topic="responses",
+    motive="CVE-2026-111750",
+)
 @pytest.mark.parametrize("is_in_one_piece", [True, False])
 async def test_a_second_answer_behind_the_first_answers_nobody(*, is_in_one_piece: bool) -> None:
     """Bytes that no request asked for end the connection, and the next request gets its own answer on a new one."""
@@ -220,6 +244,12 @@ async def test_a_second_answer_behind_the_first_answers_nobody(*, is_in_one_piec
         await stage.logged(2)
 
 
+@pytest.mark.attack(
+    "response splitting: a second answer behind the first, or a body where there is none (HEAD, 204, 304)",
+    expect="cut",
+    topic="responses",
+    motive="CVE-2026-111750",
+)
 async def test_a_body_where_there_must_be_none_answers_nobody() -> None:
     """What stands behind a response to HEAD is not its body, and not the next response either (RFC 9112 §6.3)."""
 

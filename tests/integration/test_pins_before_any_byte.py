@@ -101,6 +101,7 @@ async def acted_out(denial: Denial, *, mode: Mode = "enforce") -> AsyncIterator[
             yield origin, proxy
 
 
+@pytest.mark.attack("the request, or a part of it, is sent before the verdict", expect="pin_mismatch", topic="pins")
 @each_way
 @pytest.mark.parametrize("denial", DENIALS, ids=[f"{number}-{row.code}" for number, row in enumerate(DENIALS)])
 async def test_a_denied_request_sends_no_byte_and_says_why(way: Way, denial: Denial) -> None:
@@ -120,6 +121,12 @@ async def test_a_denied_request_sends_no_byte_and_says_why(way: Way, denial: Den
 REPORT_ONLY = {"pin_mismatch", "pin_set_expired"}
 
 
+@pytest.mark.attack(
+    "report-only is taken for leave to skip the chain, the name or the dates",
+    expect=("chain_invalid", "hostname_mismatch", "certificate_expired"),
+    topic="pins",
+    motive="Envoy's ACCEPT_UNTRUSTED; curl's test 2048",
+)
 @each_way
 @pytest.mark.parametrize(
     "denial",

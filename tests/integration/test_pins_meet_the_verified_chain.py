@@ -97,6 +97,12 @@ async def test_the_whole_true_chain_appended_to_an_impostor_is_no_match(way: Way
     assert_denied(await ask_once(way, server_context(IMPOSTOR, LEAF, INTERMEDIATE, ROOT), pins, BOTH), "pin_mismatch")
 
 
+@pytest.mark.attack(
+    "a pinned key at another position of the chain than the pin names",
+    expect="pin_mismatch",
+    topic="pins",
+    motive="RFC 7469 §2.6",
+)
 @each_way
 @pytest.mark.parametrize("place", ["leaf", "ca"])
 async def test_a_pin_counts_only_at_its_position(way: Way, place: Position) -> None:
@@ -114,6 +120,12 @@ async def test_a_pin_at_its_position_matches(way: Way, place: Position) -> None:
     assert_served(await ask_once(way, server_context(LEAF), [replace(there.pin, position=place)], BOTH))
 
 
+@pytest.mark.attack(
+    "a renewal under the same key: the key's pin holds, the certificate's does not",
+    expect=("serve", "pin_mismatch"),
+    topic="pins",
+    motive="RFC 7469 §2.4; OkHttp's sameKeypairSamePin",
+)
 @each_way
 async def test_a_renewed_certificate_keeps_its_key_pin_and_loses_its_certificate_pin(way: Way) -> None:
     """One key, two certificates (RFC 7469 §2.4): that is what SPKI pins are for."""
@@ -125,6 +137,12 @@ async def test_a_renewed_certificate_keeps_its_key_pin_and_loses_its_certificate
 CROSS_SIGNED = forge_ca(OTHER_ROOT, "True CA", key=INTERMEDIATE.key)
 
 
+@pytest.mark.attack(
+    "the pinned root is trusted, and the path ends in another",
+    expect="pin_mismatch",
+    topic="pins",
+    motive="CVE-2016-2402",
+)
 @each_way
 async def test_a_root_that_the_path_does_not_end_in_is_no_match(way: Way) -> None:
     """An intermediate that two roots have signed leads to the one that is trusted; the other one's pin is not met.

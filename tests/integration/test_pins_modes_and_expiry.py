@@ -96,6 +96,12 @@ async def test_a_disabled_rule_still_verifies_the_chain(way: Way) -> None:
 # --- forbidden -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.attack(
+    "a key that was ruled out, beside one that is pinned",
+    expect="pin_forbidden",
+    topic="pins",
+    motive="a lost key",
+)
 @each_way
 @each_mode
 @pytest.mark.parametrize("forbidden", [LEAF, INTERMEDIATE, ROOT], ids=["leaf", "intermediate", "root"])
@@ -127,6 +133,12 @@ def expired(on_expiry: OnExpiry, *, matches: bool = False) -> PinSet:
     return PinSet("old", ((LEAF if matches else OTHER).pin,), expires=NOW - DAY, on_expiry=on_expiry)
 
 
+@pytest.mark.attack(
+    "the attacker waits until the pin set has expired",
+    expect="pin_set_expired",
+    topic="pins",
+    motive="Android's expired_pin.xml; RFC 7469 §2.3",
+)
 @each_way
 async def test_an_expired_set_keeps_denying_by_default(way: Way) -> None:
     """`on_expiry: enforce`: forgetting to renew a date must not switch the pins off."""
@@ -171,6 +183,7 @@ async def test_a_set_that_has_not_expired_denies_whatever_comes_after(way: Way, 
 # --- expiry of a pin -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.attack("a pin before its first or after its last day", expect="pin_mismatch", topic="pins")
 @each_way
 @pytest.mark.parametrize(
     "pin",

@@ -49,6 +49,12 @@ def callers(name: str) -> set[tuple[str, str]]:
     return {(str(path.relative_to(PACKAGE)), inside) for path in DATA_PATH for inside in calls(path.read_text(), name)}
 
 
+@pytest.mark.attack(
+    "a second path up, on which the check was forgotten: every caller that dials is enumerated from the source",
+    expect="neutralise",
+    topic="pins",
+    motive="CVE-2024-2379, CVE-2025-5025, CVE-2025-13034",
+)
 @pytest.mark.parametrize(
     ("name", "allowed"),
     [
@@ -86,6 +92,12 @@ def test_a_dial_begins_in_the_module_that_verifies() -> None:
     assert {place for place, _ in callers("connect")} == {"net/upstream.py"}
 
 
+@pytest.mark.attack(
+    "http:// or https:// in absolute form to a pinned host: both go over pinned TLS, never in clear",
+    expect="neutralise",
+    topic="requests",
+    motive="Android's cleartextTrafficPermitted",
+)
 @pytest.mark.parametrize("path", [PACKAGE / "proxy/http_opening.py"], ids=["origination"])
 def test_clear_text_is_behind_the_question_whether_there_is_a_rule(path: Path) -> None:
     """The call stands in the branch `if rule is None`."""

@@ -31,6 +31,12 @@ async def ask_at(way: Way, proxy: RunningProxy, port: int, host: str = HOST) -> 
     return await asyncio.to_thread(originate if way == "origination" else tunnel)
 
 
+@pytest.mark.attack(
+    "a name or an address that leads back to the proxy, in any notation",
+    expect="loop_detected",
+    topic="authority",
+    motive="RFC 9110 §7.6.3; a fix in smokescreen (eae8104)",
+)
 @each_way
 @pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0", "::ffff:127.0.0.1", "::", "::ffff:0.0.0.0"])  # noqa: S104
 async def test_a_name_that_leads_back_here_is_a_loop(way: Way, address: str) -> None:
@@ -42,6 +48,12 @@ async def test_a_name_that_leads_back_here_is_a_loop(way: Way, address: str) -> 
         assert proxy.resolved == [HOST]
 
 
+@pytest.mark.attack(
+    "a name or an address that leads back to the proxy, in any notation",
+    expect="loop_detected",
+    topic="authority",
+    motive="RFC 9110 §7.6.3; a fix in smokescreen (eae8104)",
+)
 @each_way
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "[::ffff:127.0.0.1]", "[::]"])  # noqa: S104
 async def test_an_address_that_leads_back_here_is_a_loop(way: Way, host: str) -> None:
@@ -52,6 +64,12 @@ async def test_an_address_that_leads_back_here_is_a_loop(way: Way, host: str) ->
         assert (answer.status, answer.code) == (403, "loop_detected")
 
 
+@pytest.mark.attack(
+    "the admin server, asked for through the proxy",
+    expect="loop_detected",
+    topic="authority",
+    motive="CVE-2018-14505",
+)
 @each_way
 async def test_the_admin_address_is_our_own_as_well(way: Way) -> None:
     """What `never_dial` names is no destination: nobody reaches the admin server through the proxy."""

@@ -58,6 +58,12 @@ async def test_a_pooled_connection_is_not_reused_under_another_rule(pinned: tupl
         assert origin.handshakes == 2
 
 
+@pytest.mark.attack(
+    "a path up without the check: an idle connection verified under other pins",
+    expect="pin_mismatch",
+    topic="pins",
+    motive="CVE-2022-21654",
+)
 async def test_a_pooled_connection_serves_no_pins_it_would_not_meet() -> None:
     """The connection is still open when the pins change, and no request goes over it any more."""
     async with origin_and_proxy(CONTEXT, [LEAF.pin], ROOT.anchors) as (origin, proxy):

@@ -109,6 +109,7 @@ async def test_connect_is_refused() -> None:
         assert (answer.status, answer.code, stage.origin.connections) == (400, "bad_request", 0)
 
 
+@pytest.mark.attack("a path up without the check: routes", expect="pin_mismatch", topic="pins", motive="CVE-2025-5025")
 async def test_a_server_with_another_key_is_refused_in_words_and_gets_no_byte() -> None:
     """A problem document as in origination; the twins are above."""
     async with running_route("http", context=server_context(OTHER)) as stage:

@@ -133,6 +133,7 @@ async def test_the_servers_end_is_passed_on_and_the_client_may_go_on() -> None:
         assert (await stage.proxy.connection())["bytes_up"] == len(b"late")
 
 
+@pytest.mark.attack("a path up without the check: routes", expect="pin_mismatch", topic="pins", motive="CVE-2025-5025")
 @pytest.mark.parametrize("mode", ["enforce", "report-only"])
 async def test_a_server_with_another_key_gets_no_byte_unless_it_is_only_reported(mode: Mode) -> None:
     """A `tcp` client is refused without a word: its connection is cut, and the log says why. Report-only is the twin."""
@@ -209,6 +210,12 @@ async def test_the_protocol_that_the_route_names_is_agreed_upon() -> None:
         assert (line["alpn"], line["code"]) == ("postgresql", None)
 
 
+@pytest.mark.attack(
+    "a server that agrees on none of a route's protocols",
+    expect="tls_handshake_failed",
+    topic="interception",
+    motive="RFC 7301 §3.2",
+)
 async def test_a_server_that_chooses_none_of_the_routes_protocols_gets_no_byte() -> None:
     """It would take the bytes for something else; the twin is above."""
     async with running_route("tcp", echo, alpn=("postgresql",)) as stage:

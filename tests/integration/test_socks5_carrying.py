@@ -136,6 +136,12 @@ async def test_an_unlisted_host_is_tunnelled_blindly_where_the_operator_allows_i
         assert (line["mode"], line["method"], proxy.resolved) == ("blind", "SOCKS5", ["plain.test"])
 
 
+@pytest.mark.attack(
+    "CONNECT by address or by another name, with the pinned name in the ClientHello",
+    expect="pin_mismatch",
+    topic="authority",
+    motive="an application that resolves by itself",
+)
 @pytest.mark.parametrize(("leaf", "alert"), [(LEAF, None), (OTHER, "BAD_CERTIFICATE")], ids=["pinned", "other-key"])
 async def test_asking_by_address_is_no_way_around_the_pins(leaf: Issued, alert: str | None) -> None:
     """`curl --socks5` resolves by itself and asks for an address; the server name in its ClientHello brings the rule along."""
@@ -158,6 +164,7 @@ async def test_asking_by_address_is_no_way_around_the_pins(leaf: Issued, alert: 
         assert (line["host_rule"], line["code"]) == (HOST, alert and "pin_mismatch")
 
 
+@pytest.mark.attack("SOCKS5 to a listed host without TLS", expect="not_tls", topic="tunnel")
 async def test_a_client_without_a_word_of_tls_does_not_reach_a_listed_host() -> None:
     """What is not TLS cannot be verified; the twin is the interception above."""
     async with (

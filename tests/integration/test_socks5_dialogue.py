@@ -73,6 +73,7 @@ async def test_a_server_that_is_not_there_is_connection_refused() -> None:
         assert (await proxy.connection())["code"] == "dial_refused"
 
 
+@pytest.mark.attack("a path up without the check: SOCKS5", expect="pin_mismatch", topic="pins", motive="CVE-2025-5025")
 async def test_a_server_with_another_key_is_not_allowed_and_gets_no_byte() -> None:
     """The pins are judged before the reply; the twin is every test in test_socks5_carrying.py."""
     async with (
@@ -102,6 +103,7 @@ async def test_a_host_that_may_not_be_reached_is_not_even_looked_up() -> None:
         assert proxy.resolved == []
 
 
+@pytest.mark.attack("SOCKS5: an address in the place of a name", expect="address_denied", topic="authority", motive="SSRF")
 @pytest.mark.parametrize("written", ["127.0.0.1", "::ffff:127.0.0.1", "169.254.169.254", "[::1]"])
 async def test_a_name_that_is_an_address_meets_the_rules_of_an_address(written: str) -> None:
     """As ATYP 3 it must lead nowhere that ATYP 1 does not."""

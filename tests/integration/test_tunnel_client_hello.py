@@ -86,6 +86,12 @@ async def first_byte(proxy: RunningProxy, *pieces: bytes) -> bytes:
 # --- the name ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.attack(
+    "the name in the ClientHello is not that of CONNECT, absent, double, an address, or has a trailing dot or a NUL",
+    expect=("sni_mismatch", "sni_missing", "client_hello_invalid"),
+    topic="tunnel",
+    motive="domain fronting; RFC 6066 §3",
+)
 @pytest.mark.parametrize(
     ("hello", "code", "description"),
     [
@@ -131,6 +137,12 @@ async def test_a_name_in_any_case_is_that_of_the_host(name: bytes) -> None:
         assert (await stage.proxy.connection())["verdict"] == "matched"
 
 
+@pytest.mark.attack(
+    "ECH with another outer name; a GREASE ECH extension passes",
+    expect=("sni_mismatch", "serve"),
+    topic="tunnel",
+    motive="ECH, RFC 9849",
+)
 async def test_a_grease_ech_extension_passes_and_the_outer_name_counts() -> None:
     """Browsers send one to everybody; nobody but the server can tell it from a true one (RFC 8446's ECH extension, 0xFE0D)."""
     grease = (0xFE0D, b"\x00\x00\x01\x00\x01\x07" + b"\x00\x20" + bytes(32) + b"\x00\x10" + bytes(16))
@@ -145,6 +157,12 @@ async def test_a_grease_ech_extension_passes_and_the_outer_name_counts() -> None
 # --- no TLS, and not enough of it -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.attack(
+    "SSH, HTTP, HTTP/2 or SSLv2 through CONNECT to a pinned host",
+    expect="not_tls",
+    topic="tunnel",
+    motive="StartTLS and protocols seen in the wild",
+)
 @pytest.mark.parametrize(
     "words",
     [
@@ -162,6 +180,12 @@ async def test_what_is_no_tls_does_not_reach_a_pinned_host(words: bytes) -> None
         assert await heard_and_code(stage, words) == (alert(AlertDescription.UNEXPECTED_MESSAGE), "not_tls")
 
 
+@pytest.mark.attack(
+    "an alert, a ChangeCipherSpec or application data in front of the ClientHello",
+    expect="client_hello_invalid",
+    topic="tunnel",
+    motive="RFC 8446 §5",
+)
 @pytest.mark.parametrize(
     "words",
     [b"\x15\x03\x03\x00\x02\x01\x00", b"\x14\x03\x03\x00\x01\x01", b"\x17\x03\x03\x00\x01x"],
@@ -228,6 +252,12 @@ def cuts(hello: bytes) -> Iterator[tuple[bytes, ...]]:
         yield hello[:at], hello[at:]
 
 
+@pytest.mark.attack(
+    "a ClientHello cut into records or segments so that its name cannot be seen at once",
+    expect="sni_mismatch",
+    topic="tunnel",
+    motive="RFC 8446 §5.1",
+)
 @pytest.mark.parametrize(("name", "code"), [(NAME, None), (b"other.example.test", "sni_mismatch")], ids=["right", "wrong"])
 async def test_no_segmentation_changes_the_decision(name: bytes, code: str | None) -> None:
     """TCP may cut anywhere."""
@@ -239,6 +269,12 @@ async def test_no_segmentation_changes_the_decision(name: bytes, code: str | Non
             assert (await stage.proxy.connection(count=count))["code"] == code
 
 
+@pytest.mark.attack(
+    "a ClientHello cut into records or segments so that its name cannot be seen at once",
+    expect="sni_mismatch",
+    topic="tunnel",
+    motive="RFC 8446 §5.1",
+)
 @pytest.mark.parametrize("size", [1, 3, 100])
 async def test_a_hello_in_small_records_is_read_like_a_whole_one(size: int) -> None:
     """A server's reader joins them, so ours must (RFC 8446 §5.1)."""
@@ -257,6 +293,12 @@ async def test_a_hello_in_small_records_is_read_like_a_whole_one(size: int) -> N
         assert heard == (alert(AlertDescription.UNRECOGNIZED_NAME), "sni_mismatch")
 
 
+@pytest.mark.attack(
+    "bytes behind the head of a CONNECT, before its 200, read as a request or forwarded before the verdict",
+    expect="neutralise",
+    topic="requests",
+    motive="CVE-2025-64763",
+)
 async def test_a_hello_behind_the_connect_in_one_segment_is_carried_once() -> None:
     """Some clients do not wait for the 200 (CVE-2025-64763 is about what becomes of such bytes elsewhere)."""
     async with tunnelling() as stage:
@@ -273,6 +315,7 @@ async def test_a_hello_behind_the_connect_in_one_segment_is_carried_once() -> No
         assert bytes(stage.origin.received).count(b"GET /early") == 1
 
 
+@pytest.mark.attack("bytes behind a CONNECT that is refused", expect="pin_mismatch", topic="requests", motive="CVE-2025-64763")
 async def test_a_hello_behind_a_connect_that_is_refused_reaches_nobody() -> None:
     """The twin: not a request, and not sent up."""
     async with tunnelling(rule={"pins": [IMPOSTOR.pin]}) as stage:
@@ -296,6 +339,12 @@ def _open_and_close(proxy: RunningProxy) -> None:
     open_tunnel(proxy).close()
 
 
+@pytest.mark.attack(
+    "false start or early data behind the ClientHello, before the verdict",
+    expect="serve",
+    topic="tunnel",
+    motive="RFC 7918, RFC 8446 §2.3",
+)
 async def test_what_comes_behind_the_hello_waits_for_the_verdict_and_goes_once() -> None:
     """Early data, false start: nothing but the hello goes up before the server's flight was verified (RFC 7918)."""
     hello, tail = client_hello(client_context(TLS12)), b"\x17\x03\x03\x00\x05early"
@@ -315,6 +364,12 @@ async def test_what_comes_behind_the_hello_waits_for_the_verdict_and_goes_once()
     assert (passed[0][1], passed[2][1]) == (hello, tail)
 
 
+@pytest.mark.attack(
+    "false start or early data behind the ClientHello, and the verdict is against it",
+    expect="tls13_unverifiable",
+    topic="tunnel",
+    motive="RFC 7918, RFC 8446 §2.3",
+)
 async def test_what_comes_behind_the_hello_does_not_go_where_the_verdict_is_against_it() -> None:
     """The twin."""
     hello, tail = client_hello(client_context()), b"\x17\x03\x03\x00\x05early"
@@ -330,6 +385,12 @@ async def test_what_comes_behind_the_hello_does_not_go_where_the_verdict_is_agai
     assert ("up", hello) in passed
 
 
+@pytest.mark.attack(
+    "a HelloRetryRequest in a tunnel",
+    expect=("serve", "tls13_unverifiable"),
+    topic="tunnel",
+    motive="RFC 8446 §4.1.4",
+)
 async def test_a_hello_retry_request_passes() -> None:
     """A server may ask for another key share first (RFC 8446 §4.1.4); under TLS 1.3 the verdict is advisory as ever."""
     context = origin_context()

@@ -58,6 +58,12 @@ def two_faced(honest: Issued, otherwise: Issued, newest: ssl.TLSVersion) -> Call
 # --- another certificate for the client ------------------------------------------------------------------------------------
 
 
+@pytest.mark.attack(
+    "TLS 1.2: the preflight is answered honestly, the tunnel shows another certificate",
+    expect=("pin_mismatch", "chain_invalid", "hostname_mismatch"),
+    topic="tunnel",
+    motive="a preflight binds nothing",
+)
 @pytest.mark.parametrize(
     ("shown", "code", "description"),
     [
@@ -92,6 +98,12 @@ def has_alpn(first: bytes) -> bool:
     return hello is not None and bool(hello.alpn)
 
 
+@pytest.mark.attack(
+    "TLS 1.2: an attacker who tells our ClientHello from the client's by its ALPN",
+    expect="pin_mismatch",
+    topic="tunnel",
+    motive="a preflight binds nothing",
+)
 async def test_an_impostor_that_tells_hellos_apart_by_alpn_is_cut_under_tls12() -> None:
     """The same with an attacker that does what a real one would: it reads the ClientHello."""
     async with (
@@ -108,6 +120,12 @@ async def test_an_impostor_that_tells_hellos_apart_by_alpn_is_cut_under_tls12() 
         assert rogue.received == b""
 
 
+@pytest.mark.attack(
+    "TLS 1.3: the preflight is answered honestly, the tunnel is intercepted",
+    expect=("advise", "tls13_unverifiable"),
+    topic="tunnel",
+    motive="the certificate is encrypted, RFC 8446 §4.4.2",
+)
 async def test_an_impostor_honest_to_the_preflight_is_not_seen_under_tls13_and_the_verdict_says_advisory() -> None:
     """What `tls13: preflight` cannot do, written down: the certificate is encrypted, and the impostor is served.
 
@@ -140,6 +158,12 @@ async def test_in_report_only_an_impostor_with_a_valid_chain_passes_and_is_repor
         assert (line["assurance"], line["decision"]) == ("full", "allow_and_report")
 
 
+@pytest.mark.attack(
+    "TLS 1.2: a certificate that only the client is shown",
+    expect="chain_invalid",
+    topic="tunnel",
+    motive="a preflight binds nothing",
+)
 async def test_a_certificate_that_is_shown_to_the_client_alone_is_refused_although_a_pin_matches() -> None:
     """Only one of the two validators has seen it; in report-only too, for this is no matter of pins."""
     for mode in ("enforce", "report-only"):
@@ -175,6 +199,12 @@ async def test_a_server_may_choose_between_two_certificates_by_the_ciphers_of_th
             assert (line["verdict"], line["assurance"], line["matched_pin"]) == ("matched", "full", str(leaf.pin))
 
 
+@pytest.mark.attack(
+    "TLS 1.2: the server's other certificate, of another kind of key and not pinned, behind a good preflight",
+    expect="pin_mismatch",
+    topic="tunnel",
+    motive="CVE-2024-2379",
+)
 async def test_a_certificate_of_the_other_kind_that_is_not_pinned_is_refused(tmp_path: Path) -> None:
     """The twin: being shown to us is not enough."""
     async with tunnelling(context_of_both_kinds(tmp_path / "both.pem")) as stage:
@@ -248,6 +278,12 @@ def unmodified(flight: bytes) -> bytes:
     return flight_of(messages_of(flight))
 
 
+@pytest.mark.attack(
+    "TLS 1.2: the true certificate over a ServerKeyExchange that is missing, replayed, flipped, or signed by another key",
+    expect="tls_handshake_failed",
+    topic="tunnel",
+    motive="RFC 5246 §7.4.3",
+)
 @pytest.mark.parametrize(
     "edit",
     [
@@ -278,6 +314,12 @@ async def test_a_go_between_that_changes_nothing_passes() -> None:
 # --- taking versions away ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.attack(
+    "TLS 1.2 for a client that offers TLS 1.3, from a server that spoke TLS 1.3 to the preflight",
+    expect="tls_version",
+    topic="tunnel",
+    motive="RFC 8446 §4.1.3",
+)
 async def test_tls12_for_a_client_that_offers_tls13_is_a_downgrade_where_the_preflight_got_tls13() -> None:
     """The server speaks TLS 1.3 to us, and less to a client that can more: somebody takes the versions away."""
     faces = [origin_context(LEAF, newest=TLS13), origin_context(LEAF, newest=TLS12)]
@@ -291,6 +333,12 @@ async def test_tls12_for_a_client_that_offers_tls13_is_a_downgrade_where_the_pre
         assert (await fetch(proxy, client_context(TLS12))).body == b"GET / 0\n"
 
 
+@pytest.mark.attack(
+    "the server's own downgrade sentinel in the ServerHello",
+    expect="tls_version",
+    topic="tunnel",
+    motive="RFC 8446 §4.1.3",
+)
 async def test_the_servers_own_sentinel_tells_of_a_downgrade_too() -> None:
     """RFC 8446 §4.1.3: a server that was asked for less than it can says so in its random, and that random is signed."""
 

@@ -170,6 +170,12 @@ async def test_a_preflight_is_used_again_while_it_is_fresh_and_not_after() -> No
             assert origin.connections == connections
 
 
+@pytest.mark.attack(
+    "a path up without the check: a preflight that was cached under other pins",
+    expect="pin_mismatch",
+    topic="pins",
+    motive="CVE-2022-21654",
+)
 async def test_a_preflight_under_other_pins_is_another() -> None:
     """A reload that changes the pins begins anew, one that changes nothing for the host does not."""
     async with tunnelling(CONTEXT, rule={"tls13": "preflight"}) as stage:
@@ -184,6 +190,12 @@ async def test_a_preflight_under_other_pins_is_another() -> None:
         assert stage.origin.handshakes == 6
 
 
+@pytest.mark.attack(
+    "a preflight of one address vouches for another",
+    expect="neutralise",
+    topic="authority",
+    motive="CVE-2018-14505",
+)
 async def test_a_host_that_moves_is_looked_at_anew() -> None:
     """A kept preflight is worth something only for an address that the host has now."""
     names = Names("127.0.0.1")
@@ -200,6 +212,12 @@ async def test_a_host_that_moves_is_looked_at_anew() -> None:
         assert origin.connections == 1
 
 
+@pytest.mark.attack(
+    "DNS rebinding between the preflight and the tunnel",
+    expect="neutralise",
+    topic="authority",
+    motive="CVE-2018-14505",
+)
 async def test_the_tunnel_is_dialled_to_the_address_of_its_preflight() -> None:
     """One look at the resolver, one address: what was verified is what is led to (CVE-2018-14505)."""
     async with running_origin(origin_context(newest=TLS12)) as origin:

@@ -51,6 +51,12 @@ async def shake_hands(edit: Callable[[bytes], bytes]) -> tuple[bytes, dict[str, 
 # --- however it is cut -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.attack(
+    "the server's flight in records of any size, or all its messages in one record",
+    expect="serve",
+    topic="tunnel",
+    motive="RFC 5246 §6.2.1",
+)
 @pytest.mark.parametrize("size", [1, 2, 50])
 async def test_a_flight_in_small_records_is_verified_like_a_whole_one(size: int) -> None:
     """Messages may be cut anywhere over records (RFC 5246 §6.2.1)."""
@@ -58,6 +64,12 @@ async def test_a_flight_in_small_records_is_verified_like_a_whole_one(size: int)
     assert (answer, line["verdict"], line["assurance"]) == (b"GET / 0\n", "matched", "full")
 
 
+@pytest.mark.attack(
+    "the server's flight in records of any size, or all its messages in one record",
+    expect="serve",
+    topic="tunnel",
+    motive="RFC 5246 §6.2.1",
+)
 async def test_a_flight_with_all_its_messages_in_one_record_is_verified_like_any_other() -> None:
     """And several may share one."""
 
@@ -72,6 +84,12 @@ async def test_a_flight_with_all_its_messages_in_one_record_is_verified_like_any
 # --- too much of it --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.attack(
+    "more certificates on the wire than the bound",
+    expect="chain_invalid",
+    topic="tunnel",
+    motive="RFC 5246 §7.4.2",
+)
 async def test_more_certificates_than_the_bound_are_refused_and_no_more_pass() -> None:
     """`limits.chain_certificates` holds on the wire as it does in a handshake of ours (RFC 5280 sets no bound)."""
 
@@ -104,6 +122,7 @@ def _first_bytes_of(proxy: RunningProxy) -> bytes:
         return sock.recv(65536)
 
 
+@pytest.mark.attack("a server's flight without an end", expect="tls_handshake_failed", topic="tunnel", motive="RFC 5246 §6.2.1")
 async def test_a_flight_without_an_end_is_refused_at_its_bound() -> None:
     """Certificate messages count, and so does everything around them."""
 
@@ -161,6 +180,12 @@ async def test_a_warning_in_front_of_the_flight_is_no_end() -> None:
     assert (answer, line["assurance"]) == (b"GET / 0\n", "full")
 
 
+@pytest.mark.attack(
+    "a server that answers the ClientHello with something else than a handshake",
+    expect="tls_handshake_failed",
+    topic="tunnel",
+    motive="RFC 8446 §4",
+)
 @pytest.mark.parametrize(
     "words",
     [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"SSH-2.0-x\r\n", b"\x17\x03\x03\x00\x01x", b"\x14\x03\x03\x00\x01\x01", b"\x00"],

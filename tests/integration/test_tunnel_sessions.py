@@ -63,6 +63,12 @@ async def test_a_session_that_was_verified_here_is_resumed_with_full_assurance(w
     assert (line["tls_version"], line["matched_pin"]) == ("TLSv1.2", str(LEAF.pin))
 
 
+@pytest.mark.attack(
+    "TLS 1.2: an abbreviated handshake, by ticket or session id, with a session that was never verified here",
+    expect="chain_unavailable",
+    topic="tunnel",
+    motive="RFC 5246 §7.3, RFC 5077",
+)
 @each_way
 async def test_a_session_made_elsewhere_is_cut(way: str) -> None:
     """Whoever resumes it may be the one it was made with, and nobody has seen that one's certificate."""
@@ -85,6 +91,12 @@ async def test_a_server_that_does_not_know_the_session_is_verified_in_full() -> 
         assert (await stage.proxy.connection())["assurance"] == "full"
 
 
+@pytest.mark.attack(
+    "TLS 1.2: a session that was verified under pins since changed",
+    expect="chain_unavailable",
+    topic="tunnel",
+    motive="CVE-2022-21654",
+)
 @each_way
 async def test_changed_pins_end_the_sessions_that_were_verified_under_the_old_ones(way: str) -> None:
     """What was verified under other pins was not verified; a reload that changes nothing for the host ends none."""
@@ -99,6 +111,12 @@ async def test_changed_pins_end_the_sessions_that_were_verified_under_the_old_on
         assert (await stage.proxy.connection(count=3))["code"] == "chain_unavailable"
 
 
+@pytest.mark.attack(
+    "TLS 1.2: an impostor resumes, under enforced pins, a session that report-only let pass",
+    expect="chain_unavailable",
+    topic="tunnel",
+    motive="CVE-2022-21654",
+)
 async def test_a_session_from_report_only_is_worth_nothing_once_pins_are_enforced() -> None:
     """The rollout of pins: who was tolerated with a report before is not let in by his session afterwards."""
     client = client_context(TLS12)
@@ -119,6 +137,12 @@ async def test_a_session_from_report_only_is_worth_nothing_once_pins_are_enforce
 # --- an attacker who writes another name in the place of a true session's -----------------------------------------------------
 
 
+@pytest.mark.attack(
+    "TLS 1.2: the attacker's ticket written in the place of the one of a true, verified handshake",
+    expect="chain_unavailable",
+    topic="tunnel",
+    motive="tickets travel unsigned, RFC 5077 §3.3",
+)
 async def test_a_name_that_the_client_did_not_accept_is_no_verified_session() -> None:
     """The attacker holds a session with the client from elsewhere, and gives its ticket out as that of a true handshake.
 
@@ -155,6 +179,12 @@ async def test_a_name_that_the_client_did_not_accept_is_no_verified_session() ->
         assert attacker.handshakes == 1
 
 
+@pytest.mark.attack(
+    "TLS 1.2: a client in league with the attacker renames a session that was seen before",
+    expect="neutralise",
+    topic="tunnel",
+    motive="tickets travel unsigned, RFC 5077 §3.3",
+)
 async def test_the_client_of_an_attacker_cannot_rename_a_session_that_was_seen_before() -> None:
     """A name belongs to the handshake it was first seen in, even if somebody goes on who should not have."""
     client = client_context(TLS12)

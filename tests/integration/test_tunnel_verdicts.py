@@ -101,6 +101,7 @@ async def test_min_tls_holds_on_the_wire_of_a_client_that_speaks_only_less() -> 
         assert (await fetch(stage.proxy, client_context())).version == "TLSv1.3"
 
 
+@pytest.mark.attack("TLS 1.1 on the wire", expect="tls_version", topic="tunnel", motive="RFC 8996")
 async def test_tls11_is_below_every_min_tls() -> None:
     """A client and a server that agree on TLS 1.1 are kept apart, although the same server speaks 1.2 to the preflight."""
     context = origin_context()
@@ -148,6 +149,12 @@ async def test_what_the_preflight_finds_wrong_is_refused_before_the_200(
         assert stage.origin.received == b""
 
 
+@pytest.mark.attack(
+    "tunnel: the pin matches and the chain does not validate; in report-only too",
+    expect="chain_invalid",
+    topic="tunnel",
+    motive="Envoy's ACCEPT_UNTRUSTED",
+)
 async def test_a_chain_that_does_not_validate_is_refused_in_report_only_too() -> None:
     """Report-only softens a pin mismatch and nothing else."""
     async with tunnelling(origin_context(STRANGER), rule={"mode": "report-only"}) as stage:

@@ -59,6 +59,12 @@ async def test_every_way_leads_through_the_upstream_proxy(way: Way, stage: Stage
     assert stage.corporate.heads == [b"CONNECT %b HTTP/1.1\r\nHost: %b\r\n\r\n" % (AUTHORITY.encode(), AUTHORITY.encode())]
 
 
+@pytest.mark.attack(
+    "a path up without the check: through an upstream proxy",
+    expect="pin_mismatch",
+    topic="pins",
+    motive="CVE-2025-13034",
+)
 @each_way
 async def test_an_impostor_behind_the_upstream_proxy_is_denied(way: Way, stage: Stage) -> None:
     """The proxy on the way chooses who answers, and the pins decide."""
@@ -93,6 +99,12 @@ async def test_a_tunnel_and_its_preflight_both_lead_through_it(version: ssl.TLSV
     assert stage.corporate.targets == [AUTHORITY, AUTHORITY]
 
 
+@pytest.mark.attack(
+    "CONNECT by address or by another name, with the pinned name in the ClientHello",
+    expect="pin_mismatch",
+    topic="authority",
+    motive="an application that resolves by itself",
+)
 async def test_another_name_for_a_listed_host_meets_its_pins_behind_the_proxy_too(stage: Stage) -> None:
     """A blind tunnel whose ClientHello names a listed host is begun anew, to where the client asked, under the host's rule."""
     root, leaf = certificates()
@@ -216,6 +228,7 @@ async def test_hosts_of_no_proxy_are_dialled_directly(stage: Stage) -> None:
     assert stage.corporate.heads == []
 
 
+@pytest.mark.attack("a private address behind an upstream proxy", expect="address_denied", topic="authority", motive="SSRF")
 @pytest.mark.parametrize("target", ["169.254.169.254", "10.0.0.1", "[::1]"])
 async def test_private_addresses_are_denied_to_unlisted_hosts_behind_the_proxy_too(target: str, stage: Stage) -> None:
     """An address that is asked for as such is known here."""
@@ -225,6 +238,7 @@ async def test_private_addresses_are_denied_to_unlisted_hosts_behind_the_proxy_t
     assert stage.corporate.heads == []
 
 
+@pytest.mark.attack("an upstream proxy that is this proxy", expect="loop_detected", topic="authority", motive="RFC 9110 §7.6.3")
 async def test_an_upstream_proxy_that_is_this_one_is_a_loop() -> None:
     """It would ask itself for ever."""
     root, leaf = certificates()

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from functools import lru_cache
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -105,6 +106,12 @@ CUTS = st.lists(st.integers(0, 2000), max_size=3)
 WHAT_MATTERS = (HandshakeType.SERVER_KEY_EXCHANGE, HandshakeType.SERVER_HELLO_DONE)
 
 
+@pytest.mark.attack(
+    "TLS 1.2: any mutation of the server's flight",
+    expect="tls_handshake_failed",
+    topic="tunnel",
+    motive="RFC 5246 §7.4.3",
+)
 @given(st.data(), CUTS, st.sampled_from([2**14, 100, 1]))
 @settings(max_examples=150, deadline=None)
 def test_a_mutated_flight_passes_only_where_what_was_signed_is_as_it_was(data: st.DataObject, at: list[int], size: int) -> None:

@@ -8,6 +8,12 @@ from pinproxy.authority import Authority, canonical_host, is_ip_address, parse_a
 from pinproxy.errors import BadRequest
 
 
+@pytest.mark.attack(
+    "a host in capitals, with a trailing dot, as an IDNA U-label, in full-width letters or digits: one form for every use",
+    expect="neutralise",
+    topic="authority",
+    motive="CVE-2022-24825, CVE-2022-29188; WHATWG URL §3.5",
+)
 @pytest.mark.parametrize(
     ("written", "canonical"),
     [
@@ -35,12 +41,24 @@ def test_every_spelling_of_a_host_becomes_one(written: str, canonical: str) -> N
     assert canonical_host(written) == canonical
 
 
+@pytest.mark.attack(
+    "an IPv4 address in the IPv6 form ::ffff:0:0/96",
+    expect="neutralise",
+    topic="authority",
+    motive="RFC 4291 §2.5.5.2",
+)
 @pytest.mark.parametrize("written", ["[::ffff:192.0.2.7]", "[::FFFF:c000:207]", "[0:0:0:0:0:ffff:192.0.2.7]"])
 def test_an_ipv4_mapped_address_is_the_ipv4_address(written: str) -> None:
     """A mapped address reaches the same node, so it meets the same rule (RFC 4291 §2.5.5.2)."""
     assert canonical_host(written) == "192.0.2.7"
 
 
+@pytest.mark.attack(
+    "a host with userinfo, a NUL, a blank, a slash, an empty label or a star",
+    expect="bad_request",
+    topic="authority",
+    motive="CVE-2022-24825; RFC 3986 §3.2",
+)
 @pytest.mark.parametrize(
     "written",
     [
@@ -72,6 +90,12 @@ def test_text_that_is_no_host_is_refused(written: str) -> None:
         canonical_host(written)
 
 
+@pytest.mark.attack(
+    "IPv4 in short, octal, hexadecimal or as one number",
+    expect="bad_request",
+    topic="authority",
+    motive="smokescreen's TestClassifyAddr; WHATWG URL §3.5",
+)
 @pytest.mark.parametrize("written", ["127.1", "0177.0.0.1", "2130706433", "0x7f.0.0.1", "127.0.0.01", "1.2.3.256", "a.0x1"])
 def test_loose_spellings_of_ipv4_are_refused(written: str) -> None:
     """A host whose last label is a number is a strict dotted quad or nothing (WHATWG URL §3.5)."""
@@ -79,6 +103,12 @@ def test_loose_spellings_of_ipv4_are_refused(written: str) -> None:
         canonical_host(written)
 
 
+@pytest.mark.attack(
+    "IPv6 with a zone, without brackets, or in a form that is none",
+    expect="bad_request",
+    topic="authority",
+    motive="RFC 3986 §3.2.2",
+)
 @pytest.mark.parametrize("written", ["[::1", "::1", "[::1%eth0]", "[127.0.0.1]", "[::1]x", "[]", "[1::2::3]"])
 def test_loose_spellings_of_ipv6_are_refused(written: str) -> None:
     """IPv6 stands in brackets, without a zone."""
@@ -92,6 +122,12 @@ def test_a_port_is_a_decimal_number(text: str, port: int) -> None:
     assert parse_port(text) == port
 
 
+@pytest.mark.attack(
+    "port 0, 65536, +443, 0443, https, or none",
+    expect="bad_request",
+    topic="authority",
+    motive="RFC 9110 §9.3.6; WHATWG URL §4.4",
+)
 @pytest.mark.parametrize(
     "text", ["", "0", "65536", "+443", "-1", "0443", "443 ", "https", "\uff14\uff14\uff13", "1e3", "4_3", "9" * 5000]
 )
@@ -117,6 +153,12 @@ def test_an_authority_is_host_and_port(text: str, default: int | None, expected:
     assert parse_authority(text, default) == expected
 
 
+@pytest.mark.attack(
+    "an authority that two readers could split differently: no port, two colons, half a bracket, userinfo",
+    expect="bad_request",
+    topic="authority",
+    motive="RFC 9112 §3.2.3",
+)
 @pytest.mark.parametrize(
     ("text", "default", "reason"),
     [

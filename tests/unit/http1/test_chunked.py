@@ -86,6 +86,12 @@ MALFORMED: dict[str, bytes] = {
 }
 
 
+@pytest.mark.attack(
+    "a chunk line with 0x, a sign, an underscore, long extensions or a bare LF; data that is longer or shorter than said",
+    expect=("bad_request", "upstream_closed"),
+    topic="requests",
+    motive="the HTTP Garden; PEP 515 integers; RFC 9112 §7.1",
+)
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("name", MALFORMED)
 def test_a_malformed_chunk_is_refused(name: str, size: int) -> None:
@@ -100,6 +106,7 @@ def test_extensions_up_to_the_bound_pass() -> None:
     assert decode(data, len(data)) == (b"xxxx", (), b"")
 
 
+@pytest.mark.attack("trailers without a bound", expect="head_too_large", topic="requests", motive="RFC 9112 §7.1.2")
 @pytest.mark.parametrize("size", [1, 10_000])
 def test_trailers_are_bounded_in_bytes_and_lines(size: int) -> None:
     """A trailer section is a head that comes late, and bounded like one."""
@@ -118,6 +125,12 @@ def test_trailers_of_a_response_may_hold_obs_text_and_those_of_a_request_may_not
     assert BadRequest is decode(b"0\r\nX: \xe9\r\n\r\n", 1)
 
 
+@pytest.mark.attack(
+    "trailers that carry hop-by-hop or framing fields",
+    expect="neutralise",
+    topic="requests",
+    motive="RFC 9110 §6.5.1, §7.6.1",
+)
 def test_trailers_that_the_connection_field_names_end_here() -> None:
     """RFC 9110 §7.6.1: connection options remove trailer fields too."""
     decoder = ChunkedDecoder(REQUESTS, TRAILER_BYTES, frozenset({b"x-hop"}))

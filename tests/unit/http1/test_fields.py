@@ -74,6 +74,12 @@ HOP_BY_HOP: Fields = (
 )
 
 
+@pytest.mark.attack(
+    "Proxy-Authorization, Proxy-Connection, Keep-Alive, Upgrade and whatever Connection names, sent on",
+    expect="neutralise",
+    topic="requests",
+    motive="CVE-2023-32681; RFC 9110 §7.6.1",
+)
 def test_hop_by_hop_fields_end_here() -> None:
     """RFC 9110 §7.6.1, both ways; Trailer is for the far end."""
     assert forwarded_request(HOP_BY_HOP)[2:] == [b"Trailer: X-Sum", b"X-End: 1", b"Via: 1.1 pinproxy"]
@@ -185,6 +191,7 @@ def test_max_forwards_is_counted_down(method: bytes) -> None:
             forwarded_request(((b"Max-Forwards", value),), method=method)
 
 
+@pytest.mark.attack("a CR or LF in a field that the proxy writes itself", expect="neutralise", topic="requests", motive="CWE-93")
 @pytest.mark.parametrize("path", [b"", b"/a b", b"/\r\nX: 1", b"/\xe9", b"/#"])
 def test_a_path_of_ours_cannot_split_the_request(path: bytes) -> None:
     """A defect of ours fails closed."""
@@ -194,6 +201,7 @@ def test_a_path_of_ours_cannot_split_the_request(path: bytes) -> None:
     assert forward_request_head(head, NO_BODY, path=b"/", host=b"a").startswith(b"GET / HTTP/1.1\r\nHost: a\r\n")
 
 
+@pytest.mark.attack("a CR or LF in a field that the proxy writes itself", expect="neutralise", topic="requests", motive="CWE-93")
 @pytest.mark.parametrize("extra", [(b"X", b"1\r\nY: 2"), (b"X", b"\0"), (b"X Y", b"1"), (b"", b"1"), (b"X", b"\xe9")])
 def test_a_field_of_ours_cannot_split_a_message(extra: tuple[bytes, bytes]) -> None:
     """A defect of ours fails closed, both ways."""

@@ -69,6 +69,12 @@ AMBIGUOUS: dict[str, Fields] = {
 }
 
 
+@pytest.mark.attack(
+    "two framings, two lengths, a list, a sign, an underscore, an empty or a huge length; a coding that is not exactly chunked",
+    expect=("bad_request", "upstream_closed"),
+    topic="requests",
+    motive="RFC 9112 §6.1 to §6.3; CVE-2022-24766, CVE-2023-40225",
+)
 @pytest.mark.parametrize("name", AMBIGUOUS)
 def test_an_ambiguous_framing_is_refused(name: str) -> None:
     """RFC 9112 §6.1 to §6.3: what two readers could read differently is an error; the twins pass above."""
@@ -80,6 +86,7 @@ def test_an_ambiguous_framing_is_refused(name: str) -> None:
         response_framing(response(AMBIGUOUS[name]), b"HEAD")
 
 
+@pytest.mark.attack("chunks in HTTP/1.0", expect=("bad_request", "upstream_closed"), topic="requests", motive="RFC 9112 §6.1")
 def test_chunks_in_http_1_0_are_refused() -> None:
     """RFC 9112 §6.1: Transfer-Encoding in an HTTP/1.0 message is faulty framing; a length is fine."""
     with pytest.raises(BadRequest):
@@ -138,6 +145,12 @@ def test_persistence_is_read_from_version_and_connection(minor: int, connection:
     assert expected == keeps_alive(request(fields, minor=minor)) == keeps_alive(response(fields, minor=minor))
 
 
+@pytest.mark.attack(
+    "a Connection field that names Host or the framing, to have it removed",
+    expect=("bad_request", "upstream_closed"),
+    topic="requests",
+    motive="RFC 9110 §7.6.1",
+)
 @pytest.mark.parametrize("option", [b"Host", b"content-length", b"x, Transfer-Encoding", b"a b", b"a;b", b'"close"'])
 def test_connection_may_not_name_what_framing_and_routing_rest_on(option: bytes) -> None:
     """Dropping such a field would change the message for the next hop; other names pass."""

@@ -61,6 +61,12 @@ REFUSED_REQUESTS: dict[str, tuple[bytes, bytes, str]] = {
 }
 
 
+@pytest.mark.attack(
+    "obs-fold, a blank before the colon, an empty name, a bare CR or LF, a NUL, VT, FF or a byte over 0x7f; two Hosts",
+    expect="bad_request",
+    topic="requests",
+    motive="RFC 9112 §5; CVE-2023-25725",
+)
 @pytest.mark.parametrize("name", REFUSED_REQUESTS)
 def test_a_malformed_field_line_of_a_request_is_refused(name: str) -> None:
     """RFC 9112 §5: no folding, no whitespace in names, no control characters; nothing is repaired."""
@@ -96,6 +102,12 @@ REFUSED_REQUEST_LINES: dict[str, tuple[bytes, str]] = {
 }
 
 
+@pytest.mark.attack(
+    "CR, LF, blanks, tabs or more words in the request line; HTTP/0.9, other versions, PRI, a fragment",
+    expect="bad_request",
+    topic="requests",
+    motive="CWE-93; smokescreen's hostport vectors",
+)
 @pytest.mark.parametrize("name", REFUSED_REQUEST_LINES)
 def test_a_malformed_request_line_is_refused(name: str) -> None:
     """RFC 9112 §3: method, single spaces, a target of visible ASCII, version 1.0 or 1.1; the twins stand below."""
@@ -112,6 +124,7 @@ def test_a_well_formed_request_line_passes(target: bytes, minor: int) -> None:
     assert (head.method, head.target, head.minor) == (b"OPTIONS", target, minor)
 
 
+@pytest.mark.attack("no Host in HTTP/1.1, or one that is no host", expect="bad_request", topic="requests", motive="RFC 9112 §3.2")
 def test_a_request_without_host_is_refused_in_http_1_1_only() -> None:
     """RFC 9112 §3.2: HTTP/1.1 asks for Host, HTTP/1.0 does not know it."""
     with pytest.raises(BadRequest, match="0 Host fields"):
@@ -119,6 +132,7 @@ def test_a_request_without_host_is_refused_in_http_1_1_only() -> None:
     assert parse_request_head(b"GET / HTTP/1.0\r\n\r\n").get(b"host") is None
 
 
+@pytest.mark.attack("no Host in HTTP/1.1, or one that is no host", expect="bad_request", topic="requests", motive="RFC 9112 §3.2")
 @pytest.mark.parametrize("host", [b"a b", b"a/b", b"u@a", b"a:b", b"a:80:90", b"[::1", b"a\\b", b"[::g]"])
 def test_a_host_that_is_none_is_refused(host: bytes) -> None:
     """RFC 9112 §3.2: a Host field with an invalid value is answered with 400."""
@@ -167,6 +181,12 @@ REFUSED_RESPONSES: dict[str, tuple[bytes, bytes]] = {
 }
 
 
+@pytest.mark.attack(
+    "the same in a response: folding, control characters, a status line that is none",
+    expect="upstream_closed",
+    topic="responses",
+    motive="RFC 9112 §5",
+)
 @pytest.mark.parametrize("name", REFUSED_RESPONSES)
 def test_a_malformed_response_head_is_refused(name: str) -> None:
     """RFC 9112 §4 and §5, with the same strictness, and bytes over 0x7f in values let through."""
@@ -176,6 +196,12 @@ def test_a_malformed_response_head_is_refused(name: str) -> None:
     assert parse_response_head(well_formed).status in {200, 999}
 
 
+@pytest.mark.attack(
+    "bytes of a bad request, reflected in its refusal",
+    expect="neutralise",
+    topic="requests",
+    motive="CWE-93, CWE-117",
+)
 def test_a_refusal_repeats_no_byte_of_the_head() -> None:
     """Details stand in logs and answers; what the client sent must not reach them."""
     with pytest.raises(BadRequest) as refusal:

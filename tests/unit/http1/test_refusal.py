@@ -48,6 +48,12 @@ def test_further_members_stand_beside_ours_and_replace_none() -> None:
     assert (problem["status"], problem["code"], problem["host"]) == (403, "pin_mismatch", None)
 
 
+@pytest.mark.attack(
+    "bytes of a bad request, reflected in its refusal",
+    expect="neutralise",
+    topic="requests",
+    motive="CWE-93, CWE-117",
+)
 def test_nothing_is_reflected_as_it_was_sent() -> None:
     """Line ends and other alphabets are escaped in the body and never stand in the head."""
     nasty = 'a\r\nSet-Cookie: x\x00"é\u2028'

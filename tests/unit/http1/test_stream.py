@@ -135,6 +135,12 @@ RESPONSE_STORIES: dict[str, tuple[bytes, dict[str, object], Story]] = {
 }
 
 
+@pytest.mark.attack(
+    "response splitting: a second answer behind the first, or a body where there is none (HEAD, 204, 304)",
+    expect="cut",
+    topic="responses",
+    motive="CVE-2026-111750",
+)
 @pytest.mark.parametrize("name", RESPONSE_STORIES)
 def test_responses_tell_the_same_story_however_they_are_cut(name: str) -> None:
     """Whole, byte by byte, and at every single cut: the same events, or the same refusal."""
@@ -161,6 +167,12 @@ def test_a_response_that_the_end_cuts_is_refused_unless_the_end_delimits_it() ->
     assert responses(b"HTTP/1.1 100 \r\n\r\n", eof=True) == [100, UpstreamClosed]
 
 
+@pytest.mark.attack(
+    "response splitting: a second answer behind the first, or a body where there is none (HEAD, 204, 304)",
+    expect="cut",
+    topic="responses",
+    motive="CVE-2026-111750",
+)
 def test_bytes_that_no_request_asked_for_end_the_connection() -> None:
     """A response in advance would be taken for the answer to the next request, which may be another client's."""
     reader = ResponseReader(HEAD_BYTES)
@@ -198,6 +210,12 @@ def test_a_switched_connection_is_never_idle() -> None:
     assert not reader.is_idle
 
 
+@pytest.mark.attack(
+    "bytes behind the head of a CONNECT, before its 200, read as a request or forwarded before the verdict",
+    expect="neutralise",
+    topic="requests",
+    motive="CVE-2025-64763",
+)
 def test_what_follows_a_switch_is_handed_over_once() -> None:
     """Payload right behind the CONNECT head is kept, never parsed, and given away once."""
     reader = RequestReader(HEAD_BYTES)

@@ -79,6 +79,12 @@ REFUSED: list[tuple[bytes, bytes, bytes | None, str]] = [
 ]
 
 
+@pytest.mark.attack(
+    "a target of no form, or a Host field that differs from it",
+    expect="bad_request",
+    topic="requests",
+    motive="RFC 9112 §3.2; a duplicate Host in aiohttp",
+)
 @pytest.mark.parametrize(("method", "target", "host", "reason"), REFUSED)
 def test_a_target_of_no_form_or_of_two_minds_is_refused(method: bytes, target: bytes, host: bytes | None, reason: str) -> None:
     """RFC 9112 §3.2, with userinfo and a differing Host refused; the twins stand in `ACCEPTED`."""

@@ -42,6 +42,12 @@ def dialler(
 # --- names -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.attack(
+    "DNS rebinding: the name is harmless when checked and private when dialled",
+    expect="neutralise",
+    topic="authority",
+    motive="CVE-2018-14505",
+)
 async def test_a_name_is_resolved_once_and_what_was_checked_is_what_is_dialled() -> None:
     """DNS rebinding: a second answer would be another one, and nobody asks for it."""
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -107,6 +113,12 @@ async def test_the_system_resolves_as_it_does_for_everybody_else() -> None:
 # --- addresses that are denied -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.attack(
+    "one private address among the public ones of a name",
+    expect="address_denied",
+    topic="authority",
+    motive="smokescreen",
+)
 @pytest.mark.parametrize("addresses", [["10.0.0.1"], ["8.8.8.8", "10.0.0.1"], ["2606:4700::1111", "::ffff:127.0.0.1"]])
 async def test_an_unlisted_host_is_denied_if_any_of_its_addresses_is_private(addresses: list[str]) -> None:
     """A second record is a second way in."""
@@ -131,6 +143,12 @@ async def test_public_addresses_listed_hosts_and_permission_pass(
     assert destination.addresses == tuple(addresses)
 
 
+@pytest.mark.attack(
+    "a name or an address that leads back to the proxy, in any notation",
+    expect="loop_detected",
+    topic="authority",
+    motive="RFC 9110 §7.6.3; a fix in smokescreen (eae8104)",
+)
 @pytest.mark.parametrize("is_listed", [True, False])
 async def test_a_host_one_of_whose_addresses_is_ours_is_a_loop(*, is_listed: bool) -> None:
     """Listing a host does not make it anybody else; nor does a permission for private addresses."""

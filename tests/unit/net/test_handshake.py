@@ -55,6 +55,12 @@ def connected(server: ssl.SSLContext, client: ssl.SSLContext, session: ssl.SSLSe
 # --- resumption --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.attack(
+    "a resumed session, for which the TLS library returns no chain",
+    expect="chain_unavailable",
+    topic="pins",
+    motive="CVE-2025-68121, CVE-2022-21654",
+)
 @each_version
 def test_a_resumed_session_gives_no_chain_and_is_denied(version: ssl.TLSVersion) -> None:
     """The leaf is still told, and no path was validated: "nothing to compare" would fail open (CVE-2025-68121)."""

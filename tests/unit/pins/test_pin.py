@@ -55,6 +55,12 @@ def test_a_digest_that_begins_with_a_slash_keeps_it(slash: str, digest: bytes) -
     assert parse_pin(text).digest == digest
 
 
+@pytest.mark.attack(
+    "a pin of the wrong length, kind or spelling in the configuration",
+    expect="not start",
+    topic="pins",
+    motive="OkHttp's testBadPin",
+)
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -120,6 +126,12 @@ def test_a_certificate_meets_the_pin_of_its_key_and_no_other() -> None:
     assert not pin.is_met_by(other, "leaf")
 
 
+@pytest.mark.attack(
+    "the digest of a certificate where that of its key was meant, or the reverse",
+    expect="pin_mismatch",
+    topic="pins",
+    motive="OkHttp's testBadPin",
+)
 def test_a_certificate_pin_is_not_met_by_the_same_bytes_as_a_key_pin() -> None:
     """What is hashed is part of the pin."""
     item = self_signed("a")

@@ -18,6 +18,12 @@ NOW = datetime(2027, 5, 1, tzinfo=UTC)
 BACKUP = spki_pin(STRANGER)
 
 
+@pytest.mark.attack(
+    "an empty list of pins that is taken for leave",
+    expect="not start",
+    topic="pins",
+    motive="a gateway where an empty list allowed everybody",
+)
 def test_an_empty_pin_set_cannot_be_made() -> None:
     """An empty list must never come to mean "allow all"."""
     with pytest.raises(ValueError, match="'payments' is empty"):

@@ -25,6 +25,12 @@ def test_public_addresses_are_routable(address: str) -> None:
     assert is_globally_routable(address)
 
 
+@pytest.mark.attack(
+    "the metadata services of clouds (169.254.169.254, fd00:ec2::254) and every other address that is not public",
+    expect="address_denied",
+    topic="authority",
+    motive="SSRF; RFC 6890",
+)
 @pytest.mark.parametrize(
     "address",
     [
@@ -66,6 +72,12 @@ def test_addresses_that_lead_inside_or_nowhere_are_not_routable(address: str) ->
     assert not is_globally_routable(address)
 
 
+@pytest.mark.attack(
+    "a private IPv4 address inside an IPv6 one: mapped, translated (64:ff9b::), 6to4, Teredo",
+    expect="address_denied",
+    topic="authority",
+    motive="smokescreen's TestClassifyAddr; RFC 6052",
+)
 @pytest.mark.parametrize("inner", ["127.0.0.1", "10.0.0.1", "169.254.169.254", "100.64.0.1"])
 @pytest.mark.parametrize("notation", ["::ffff:{}", "64:ff9b::{}", "::{}", "64:ff9b:1::{}"])
 def test_an_ipv4_address_inside_an_ipv6_one_is_what_it_is(notation: str, inner: str) -> None:
@@ -73,6 +85,12 @@ def test_an_ipv4_address_inside_an_ipv6_one_is_what_it_is(notation: str, inner: 
     assert not is_globally_routable(notation.format(inner))
 
 
+@pytest.mark.attack(
+    "a private IPv4 address inside an IPv6 one: mapped, translated (64:ff9b::), 6to4, Teredo",
+    expect="address_denied",
+    topic="authority",
+    motive="smokescreen's TestClassifyAddr; RFC 6052",
+)
 @pytest.mark.parametrize("address", ["2002:7f00:1::1", "2002:a9fe:a9fe::1", "2001:0:4136:e378:8000:63bf:80ff:fffe"])
 def test_a_tunnelled_ipv4_address_is_what_it_is(address: str) -> None:
     """6to4 of loopback and link-local, Teredo of 127.0.0.1 (RFC 3056, RFC 4380)."""

@@ -62,6 +62,12 @@ def test_a_trusted_intermediate_is_an_anchor() -> None:
     assert built(LEAF, LOWER, UPPER, anchors=LOWER.anchors) == [LEAF.der, LOWER.der]
 
 
+@pytest.mark.attack(
+    "a root that was sent along and is not trusted",
+    expect="chain_invalid",
+    topic="certificates",
+    motive="RFC 5280 §6.1",
+)
 def test_an_untrusted_root_that_was_sent_is_no_anchor() -> None:
     """Sending it does not make it trusted."""
     with pytest.raises(ChainInvalid):

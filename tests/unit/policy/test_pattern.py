@@ -63,6 +63,12 @@ def test_a_port_in_a_pattern_is_sent_to_ports(text: str) -> None:
         parse_pattern(text)
 
 
+@pytest.mark.attack(
+    "a host at the edge of a pattern: a longer label, a deeper name, the apex",
+    expect="neutralise",
+    topic="authority",
+    motive="OkHttp's checkForHostnameWithDoubleAsterisk",
+)
 @pytest.mark.parametrize(
     ("text", "covered", "left_out"),
     [
@@ -79,6 +85,7 @@ def test_a_pattern_covers_what_its_stars_say(text: str, covered: list[str], left
     assert [host for host in left_out if pattern.covers(host)] == []
 
 
+@pytest.mark.attack("an address under a pattern with a star", expect="neutralise", topic="authority", motive="RFC 9525 §6.4")
 @pytest.mark.parametrize("pattern", [HostPattern("one_label", "0.2.7"), HostPattern("any_depth", "2.7")])
 def test_a_wildcard_never_covers_an_address(pattern: HostPattern) -> None:
     """The numbers of a dotted quad are not labels."""

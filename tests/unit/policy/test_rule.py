@@ -52,6 +52,12 @@ def test_what_bears_on_the_pins_alone_does_not(name: str) -> None:
     assert RULE.verifies_like(replace(RULE, **OTHERWISE[name]))
 
 
+@pytest.mark.attack(
+    "an empty list of pins that is taken for leave",
+    expect="not start",
+    topic="pins",
+    motive="a gateway where an empty list allowed everybody",
+)
 @pytest.mark.parametrize("mode", ["enforce", "report-only"])
 def test_a_rule_without_pins_that_is_not_called_disabled_cannot_be_made(mode: Mode) -> None:
     """No silent way to be unpinned (OkHttp's `if not pins: return`)."""

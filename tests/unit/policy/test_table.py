@@ -23,6 +23,12 @@ def met(table: PolicyTable, host: str, port: int = 443) -> str | None:
     return found.label if found else None
 
 
+@pytest.mark.attack(
+    "a host that several rules cover: the most specific decides",
+    expect="neutralise",
+    topic="authority",
+    motive="Android's nested_domains.xml",
+)
 @pytest.mark.parametrize(
     ("host", "expected"),
     [

@@ -68,6 +68,12 @@ def test_step_1_passes_the_version_itself_and_newer_ones(spoken: str, min_tls: s
     assert verify(replace(FACTS, tls_version=spoken), min_tls=min_tls).judgement.verdict is Verdict.MATCHED
 
 
+@pytest.mark.attack(
+    "a resumed session, for which the TLS library returns no chain",
+    expect="chain_unavailable",
+    topic="pins",
+    motive="CVE-2025-68121, CVE-2022-21654",
+)
 @pytest.mark.parametrize("mode", ["enforce", "report-only", "disabled"])
 @pytest.mark.parametrize(
     "facts",
@@ -94,6 +100,12 @@ def test_step_3_passes_as_much_as_the_limits() -> None:
     assert verify(FACTS, limits=limits).judgement.verdict is Verdict.MATCHED
 
 
+@pytest.mark.attack(
+    "a certificate that one parser reads and the other does not, or reads with another key",
+    expect="chain_invalid",
+    topic="certificates",
+    motive="CVE-2026-87866",
+)
 def test_step_4_refuses_a_validated_leaf_that_is_not_the_one_sent_first() -> None:
     """Two sources that speak of two certificates: one of them is wrong, and it does not matter which."""
     with pytest.raises(ChainInvalid, match="not the certificate that was sent first"):

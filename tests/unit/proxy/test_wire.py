@@ -161,6 +161,12 @@ async def test_the_taps_end_with_the_handshake() -> None:
         assert (wire.tap_up(b"\x14\x03\x03"), wire.tap_down(b"\x17\x03\x03")) == (False, False)
 
 
+@pytest.mark.attack(
+    "a HelloRetryRequest, and then TLS 1.2",
+    expect="tls_handshake_failed",
+    topic="tunnel",
+    motive="RFC 8446 §4.1.4",
+)
 async def test_a_hello_retry_request_that_is_followed_by_less_is_cut_behind_the_verdict_too() -> None:
     """RFC 8446 §4.1.4: a client that was asked for another share speaks TLS 1.3 from then on."""
     server = origin_context()

@@ -142,6 +142,12 @@ HOSTILE = [
 ]
 
 
+@pytest.mark.attack(
+    "line ends, escapes and terminal sequences of peers in the log",
+    expect="neutralise",
+    topic="secrets",
+    motive="CWE-117",
+)
 @pytest.mark.parametrize("text", HOSTILE)
 @pytest.mark.parametrize("log_format", ["json", "console"])
 def test_no_text_ends_a_line_or_reaches_the_terminal(tmp_path: Path, text: str, log_format: str) -> None:

@@ -75,6 +75,12 @@ def test_a_real_handshake_verifies(proof: Proof) -> None:
     verify_server_key_exchange(*proof)
 
 
+@pytest.mark.attack(
+    "TLS 1.2: the true certificate over a ServerKeyExchange that is missing, replayed, flipped, or signed by another key",
+    expect="tls_handshake_failed",
+    topic="tunnel",
+    motive="RFC 5246 §7.4.3",
+)
 @pytest.mark.parametrize("what", ["client random", "server random", "params", "signature", "leaf"])
 def test_a_change_anywhere_under_the_signature_is_refused(proof: Proof, what: str) -> None:
     """RFC 5246 §7.4.3: the signature binds randoms and parameters to the key of the certificate."""
