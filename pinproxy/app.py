@@ -28,6 +28,7 @@ from pinproxy.proxy.server import Server
 from pinproxy.proxy.tls_front import front_context
 from pinproxy.report.log import configure_logging
 from pinproxy.report.metrics import Metrics
+from pinproxy.report.observations import Observations
 from pinproxy.report.reporter import Reporter
 from pinproxy.report.status_book import StatusBook
 from pinproxy.settings.checks import exposed_addresses, startup_warnings
@@ -115,7 +116,8 @@ class App:
         self._log = configure_logging(settings.log.format, settings.log.level)
         self._metrics = Metrics()
         self._book = StatusBook()
-        self._reporter = Reporter(self._log, self._metrics, self._book)
+        self._observations = Observations()
+        self._reporter = Reporter(self._log, self._metrics, self._book, self._observations)
         table = build_policy_table(settings, load_system_roots)
         self.local_ca = _make_local_ca(settings, table, clock())
         if settings.local_ca.publish is not None:

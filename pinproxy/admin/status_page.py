@@ -157,6 +157,7 @@ def _facts(record: RuleRecord, now: datetime) -> Html:
         _fact(
             "Certificate ends", _deadline(record.certificate_expires, now) if record.certificate_expires else "none admitted yet"
         ),
+        _fact("Mismatch", record.mismatch_class.replace("_", " ")) if record.mismatch_class else None,
         _fact("Pin set", join(set_name, ", ends " if expires else None, expires)),
         _fact("Connections", ", ".join(shown)),
         class_="facts",
@@ -198,6 +199,7 @@ def _refusal(refusal: RefusalRecord, now: datetime) -> Html:
             tag("h3", refusal.authority or "no host"),
             _chip("denied" if is_denied else "would be denied", "bad" if is_denied else "warn"),
             _chip(refusal.code, "outline"),
+            _chip(refusal.mismatch_class.replace("_", " "), "outline") if refusal.mismatch_class else None,
             tag("span", times, _ago(refusal.last_at, now), class_="push quiet"),
             class_="row",
         ),

@@ -57,17 +57,21 @@ class PinError(Refused):
     status = 403
     proxy_status = "tls_certificate_error"
 
-    def __init__(self, detail: str, seen: tuple[str, ...] = (), expected: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, detail: str, seen: tuple[str, ...] = (), expected: tuple[str, ...] = (), mismatch_class: str | None = None
+    ) -> None:
         """Keep the pins besides the text.
 
         Args:
             detail: The whole text, pins included.
             seen: Pins of the verified chain, leaf first.
             expected: Pins of the set, in the order of the configuration.
+            mismatch_class: How far from the last good chain this one is (`policy.mismatch`); None: there was no chain.
         """
         super().__init__(detail)
         self.seen = seen
         self.expected = expected
+        self.mismatch_class = mismatch_class
 
 
 class OverloadError(Refused):

@@ -23,6 +23,7 @@ from pinproxy.net.client_contexts import client_context
 from pinproxy.net.dial import Destination, Dialler
 from pinproxy.net.handshake import shake_hands_with_server
 from pinproxy.pins.chain import Certificate
+from pinproxy.policy.mismatch import Recall, recall_nothing
 from pinproxy.policy.rule import DialOverride, HostRule
 from pinproxy.policy.verdict import Decision, Judgement
 from pinproxy.policy.verify import HandshakeFacts, Verified, verify_server
@@ -80,11 +81,19 @@ class UpstreamObserver(Protocol):
 class UpstreamOpener:
     """Opens verified upstream connections."""
 
-    def __init__(self, dialler: Dialler, limits: Limits, clock: Callable[[], datetime]) -> None:
-        """Keep the collaborators; the clock gives the UTC wall clock that certificates are checked against."""
+    def __init__(self, dialler: Dialler, limits: Limits, clock: Callable[[], datetime], recall: Recall = recall_nothing) -> None:
+        """Keep the collaborators.
+
+        Args:
+            dialler: Finds and connects to addresses.
+            limits: Bounds.
+            clock: The UTC wall clock that certificates are checked against.
+            recall: Knows the last good chains, for the class of a mismatch.
+        """
         self._dialler = dialler
         self._limits = limits
         self._clock = clock
+        self._recall = recall
 
     async def open(
         self,
@@ -134,7 +143,8 @@ class UpstreamOpener:
         tls, facts = await shake_hands_with_server(sock, context, authority, self._limits.handshake_seconds)
         try:
             # 3.
-            verified = verify_server(facts, rule, authority, self._clock(), self._limits)
+            last_good = self._recall(authority, rule)
+            verified = verify_server(facts, rule, authority, self._clock(), self._limits, last_good)
             upstream = Upstream(
                 sock=tls,
                 authority=authority,

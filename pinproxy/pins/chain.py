@@ -25,6 +25,8 @@ from pinproxy.pins.spki import spki_of_certificate
 
 Position = Literal["leaf", "ca"]
 
+_UNREADABLE = "(unreadable)"  # names are parsed late, and some hold bytes that are no text
+
 
 @dataclass(frozen=True)
 class Certificate:
@@ -85,7 +87,23 @@ class Certificate:
             names = self.x509.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
             return str(names[-1].value) if names else self.x509.subject.rfc4514_string()
         except ValueError:
-            return "(unreadable)"  # names are parsed late, and some hold bytes that are no text
+            return _UNREADABLE
+
+    @cached_property
+    def subject(self) -> str:
+        """The subject's distinguished name (RFC 4514)."""
+        try:
+            return self.x509.subject.rfc4514_string()
+        except ValueError:
+            return _UNREADABLE
+
+    @cached_property
+    def issuer(self) -> str:
+        """The issuer's distinguished name (RFC 4514)."""
+        try:
+            return self.x509.issuer.rfc4514_string()
+        except ValueError:
+            return _UNREADABLE
 
     @property
     def key_name(self) -> str:

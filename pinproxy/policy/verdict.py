@@ -13,6 +13,8 @@ from pinproxy.authority import Authority
 from pinproxy.errors import ChainUnavailable, PinError, PinForbidden, PinMismatch, PinSetExpired
 from pinproxy.pins.chain import VerifiedChain
 from pinproxy.pins.pin import Pin, spki_pin
+from pinproxy.policy.known_chain import KnownChain, remember_chain
+from pinproxy.policy.mismatch import advise, classify, explain
 from pinproxy.policy.rule import HostRule
 
 
@@ -70,8 +72,11 @@ class Judgement:
         return self.decision is Decision.ALLOW_AND_REPORT
 
 
+_FORBIDDEN_ADVICE = "add no pins: somebody else may hold this key; have the server's owner replace it"
+
+
 def judge_pins(  # noqa: PLR0911 - five numbered outcomes read best as five returns
-    chain: VerifiedChain | None, rule: HostRule, authority: Authority, now: datetime
+    chain: VerifiedChain | None, rule: HostRule, authority: Authority, now: datetime, last_good: KnownChain | None = None
 ) -> Judgement:
     """Hold a verified chain against a rule's pins: the last step of the procedure in `policy.verify`.
 
@@ -80,6 +85,7 @@ def judge_pins(  # noqa: PLR0911 - five numbered outcomes read best as five retu
         rule: The rule of the host, pins included.
         authority: For the text of a refusal.
         now: The wall clock, UTC.
+        last_good: The last good chain of the authority, for the class of a mismatch and for no verdict; None: there was none.
 
     Returns:
         Verdict and decision. Never raises: the caller acts on the decision.
@@ -95,7 +101,7 @@ def judge_pins(  # noqa: PLR0911 - five numbered outcomes read best as five retu
     # 3. A forbidden key denies: where another pin matches, after expiry, and in report-only too. Somebody else holds it.
     if forbidden := pin_set.match_forbidden(chain, now):
         failure = f"forbidden {forbidden.pin} is in the verified chain"
-        return Judgement(Verdict.NO_MATCH, Decision.DENY, _failed(PinForbidden, failure, authority, chain, rule))
+        return Judgement(Verdict.NO_MATCH, Decision.DENY, _failed(PinForbidden, failure, authority, chain, rule, last_good))
     # 4. One pin met is enough (RFC 7469 §2.6).
     if match := pin_set.match(chain, now):
         return Judgement(Verdict.MATCHED, Decision.ALLOW, matched_pin=match.pin)
@@ -107,22 +113,34 @@ def judge_pins(  # noqa: PLR0911 - five numbered outcomes read best as five retu
     otherwise = Decision.ALLOW_AND_REPORT if report_only else Decision.DENY
     if expired:
         failure = "no pin matched, and the pin set has expired"
-        return Judgement(Verdict.EXPIRED, otherwise, _failed(PinSetExpired, failure, authority, chain, rule))
+        return Judgement(Verdict.EXPIRED, otherwise, _failed(PinSetExpired, failure, authority, chain, rule, last_good))
     failure = "no pin matched the verified chain"
-    return Judgement(Verdict.NO_MATCH, otherwise, _failed(PinMismatch, failure, authority, chain, rule))
+    return Judgement(Verdict.NO_MATCH, otherwise, _failed(PinMismatch, failure, authority, chain, rule, last_good))
 
 
-def _failed(kind: type[PinError], what: str, authority: Authority, chain: VerifiedChain, rule: HostRule) -> PinError:
-    pins = rule.pin_set.pins if rule.pin_set else ()
+def _failed(
+    kind: type[PinError], what: str, authority: Authority, chain: VerifiedChain, rule: HostRule, last_good: KnownChain | None
+) -> PinError:
+    present, pins = remember_chain(chain), rule.pin_set.pins if rule.pin_set else ()
+    mismatch = classify(present, last_good)
+    advice = _FORBIDDEN_ADVICE if kind is PinForbidden else advise(mismatch, _place_of_pins(rule))
+    remedy = f"  likely    {explain(mismatch, present, last_good)}\n  to do     {advice}"
     return kind(
-        describe_failure(what, authority, chain, rule),
-        seen=tuple(str(spki_pin(item)) for item in chain.certificates),
+        f"{describe_failure(what, authority, chain, rule)}\n{remedy}",
+        seen=tuple(item.spki for item in present.certificates),
         expected=tuple(map(str, pins)),
+        mismatch_class=mismatch,
     )
 
 
+def _place_of_pins(rule: HostRule) -> str:
+    """Say where in the configuration the pins of a rule stand."""
+    name = rule.pin_set.name if rule.pin_set else ""
+    return f"the pins of host {name}" if name == str(rule.pattern) else f"pin_sets.{name}.pins"
+
+
 def describe_failure(what: str, authority: Authority, chain: VerifiedChain, rule: HostRule) -> str:
-    """Write the text of a pin failure: what was seen, what was expected, what to do; its pins can be pasted into the file."""
+    """Write the facts of a pin failure: what was seen and what was expected; its pins can be pasted into the file."""
     pin_set = rule.pin_set
     if pin_set is None:
         raise ValueError(f"rule {rule.label!r} has no pins that could fail")
@@ -135,9 +153,6 @@ def describe_failure(what: str, authority: Authority, chain: VerifiedChain, rule
         lead = "expected " if index == 0 else "         "
         note = f"  {printable(pin.note)}" if pin.note else ""
         lines.append(f"  {lead} {pin}  {pin.position:<4}{note}".rstrip())
-    where = f"the pins of host {pin_set.name}" if pin_set.name == str(rule.pattern) else f"pin_sets.{pin_set.name}.pins"
-    lines.append(f"  to do     if the change is yours, add the leaf line to {where};")
-    lines.append("            if it is not, somebody else answers for this host")
     return "\n".join(lines)
 
 

@@ -24,6 +24,7 @@ from pinproxy.authority import Authority
 from pinproxy.errors import CertificateExpired, ChainInvalid, TlsVersion
 from pinproxy.limits import Limits
 from pinproxy.pins.chain import SentChain, VerifiedChain
+from pinproxy.policy.known_chain import KnownChain
 from pinproxy.policy.path import build_verified_chain
 from pinproxy.policy.rule import HostRule
 from pinproxy.policy.verdict import Judgement, judge_pins
@@ -57,7 +58,14 @@ class Verified:
     judgement: Judgement
 
 
-def verify_server(facts: HandshakeFacts, rule: HostRule, authority: Authority, now: datetime, limits: Limits) -> Verified:
+def verify_server(
+    facts: HandshakeFacts,
+    rule: HostRule,
+    authority: Authority,
+    now: datetime,
+    limits: Limits,
+    last_good: KnownChain | None = None,
+) -> Verified:
     """Run the procedure of this file.
 
     Args:
@@ -66,6 +74,7 @@ def verify_server(facts: HandshakeFacts, rule: HostRule, authority: Authority, n
         authority: The host and port asked for; its host is the name the certificate must carry.
         now: The wall clock, UTC.
         limits: Bounds on what a server may present.
+        last_good: The last good chain of the authority, for the class of a mismatch; None: there was none.
 
     Returns:
         The verified chain with the judgement of the pins.
@@ -105,4 +114,4 @@ def verify_server(facts: HandshakeFacts, rule: HostRule, authority: Authority, n
     else:
         chain = facts.platform_chain
     # 7. and 8.
-    return Verified(chain, judge_pins(chain, rule, authority, now))
+    return Verified(chain, judge_pins(chain, rule, authority, now, last_good))

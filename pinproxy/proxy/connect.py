@@ -82,7 +82,8 @@ class ConnectRequest:
         """
         proxy, record = self.proxy, self.record
         try:
-            tunnel = Tunnel(relay, self.authority, upstream, proxy.eviction_grace_seconds, self.named)
+            recall, grace = proxy.reporter.last_good, proxy.eviction_grace_seconds
+            tunnel = Tunnel(relay, self.authority, upstream, grace, self.named, recall)
             self.slot.carrying = tunnel
             # A reload may have come in during the handshake, when there was no tunnel to review yet.
             tunnel.review(proxy.policy.table, proxy.clock())

@@ -10,6 +10,7 @@ from typing import Protocol
 from pinproxy.authority import Authority
 from pinproxy.errors import HostNotListed, Refused
 from pinproxy.net.upstream import Upstream
+from pinproxy.policy.mismatch import Recall, recall_nothing
 from pinproxy.policy.rule import HostRule
 from pinproxy.policy.table import PolicyTable
 from pinproxy.policy.verdict import Decision, judge_pins
@@ -164,6 +165,7 @@ class Tunnel:
         upstream: Upstream | None,
         eviction_grace_seconds: float,
         named: Authority | None = None,
+        recall: Recall = recall_nothing,
     ) -> None:
         """Watch over a relay.
 
@@ -173,10 +175,12 @@ class Tunnel:
             upstream: The verified connection; None: plain TCP to an unlisted host.
             eviction_grace_seconds: Between a table that denies it and its end.
             named: The host that the ClientHello of a blind tunnel named, which was unlisted too.
+            recall: Knows the last good chains, for the class of a mismatch.
         """
         self._relay = relay
         self._authority = authority
         self._named = named
+        self._recall = recall
         self._upstream = upstream
         self._rule = upstream.rule if upstream is not None else None
         self._grace_seconds = eviction_grace_seconds
@@ -222,5 +226,6 @@ class Tunnel:
             return HostNotListed(f"{self._authority} is no longer listed")
         if self._upstream is None or self._rule is None or not rule.verifies_like(self._rule):
             return HostNotListed(f"{self._authority} is now verified in another way; a new connection will be")
-        judgement = judge_pins(self._upstream.verified.chain, rule, self._authority, now)
+        last_good = self._recall(self._authority, rule)
+        judgement = judge_pins(self._upstream.verified.chain, rule, self._authority, now, last_good)
         return judgement.refusal if judgement.decision is Decision.DENY else None

@@ -306,6 +306,6 @@ def refusal_bytes(refusal: Refused, record: Record, *, minor: int = 1, head_only
     """Render a refusal for the client of a record."""
     extra: dict[str, object] = {}
     if isinstance(refusal, PinError) and refusal.expected:
-        extra = {"seen": refusal.seen, "expected": refusal.expected}
+        extra = {"seen": refusal.seen, "expected": refusal.expected, "mismatch_class": refusal.mismatch_class}
     host = str(record.authority) if record.authority is not None else None
     return render_refusal(refusal, connection_id=record.id, host=host, extra=extra, minor=minor, head_only=head_only)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from pinproxy.authority import Authority
-from pinproxy.errors import Refused
+from pinproxy.errors import PinError, Refused
 from pinproxy.net.upstream import Upstream
 from pinproxy.policy.rule import HostRule
 from pinproxy.policy.verdict import Decision, Judgement
@@ -65,6 +65,7 @@ class Record:
 
     def verified(self, upstream: Upstream) -> None:
         """Note the handshake and its judgement (`UpstreamObserver`), and under which rule: a reload may have changed it."""
+        self._proxy.reporter.chain_judged(upstream.authority, upstream.rule, upstream.verified)
         self._upstream = upstream
         self.rule = upstream.rule
         self._was_reused = False
@@ -112,6 +113,7 @@ class Record:
                 decision=decision,
                 code=reason.code if reason is not None else None,
                 detail=reason.detail if reason is not None else None,
+                mismatch_class=reason.mismatch_class if isinstance(reason, PinError) else None,
                 chain=upstream.verified.chain if upstream is not None else None,
                 tls_version=upstream.tls_version if upstream is not None else None,
                 alpn=upstream.alpn if upstream is not None else None,

@@ -80,7 +80,8 @@ class Server:
         self.route_addresses: tuple[ListenAddress, ...] = ()
         self._own_addresses = OwnAddresses()
         deadlines = Deadlines()
-        opener = UpstreamOpener(Dialler(limits, self._own_addresses, resolver, upstream_proxy), limits, clock)
+        dialler = Dialler(limits, self._own_addresses, resolver, upstream_proxy)
+        opener = UpstreamOpener(dialler, limits, clock, reporter.last_good)
         self._proxy = Proxy(
             policy=PolicyInForce(table),
             limits=limits,

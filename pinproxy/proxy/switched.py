@@ -34,7 +34,13 @@ class Switched:
         self._record = record
         self._upstream = upstream
         self._relay = Relay(proxy.limits, proxy.deadlines)
-        self._tunnel = Tunnel(self._relay, upstream.authority, upstream.upstream, proxy.eviction_grace_seconds)
+        self._tunnel = Tunnel(
+            self._relay,
+            upstream.authority,
+            upstream.upstream,
+            proxy.eviction_grace_seconds,
+            recall=proxy.reporter.last_good,
+        )
 
     def join(self, client: SocketTransport, rest_up: bytes) -> None:
         """Hand both transports to a relay; what was read beyond the HTTP of either side goes first.

@@ -82,6 +82,7 @@ def _wire(peeked: PeekedHello, preflight: Upstream, request: ConnectRequest) -> 
         limits=proxy.limits,
         clock=proxy.clock,
         observer=request.record,
+        recall=proxy.reporter.last_good,
     )
 
 

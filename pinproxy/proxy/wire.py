@@ -20,9 +20,10 @@ from pinproxy.errors import ChainInvalid, ChainUnavailable, InternalError, Tls13
 from pinproxy.limits import Limits
 from pinproxy.net.preflight import Preflights
 from pinproxy.net.upstream import Upstream, UpstreamObserver, act_on
-from pinproxy.pins.chain import SentChain, certificate
+from pinproxy.pins.chain import SentChain, VerifiedChain, certificate
+from pinproxy.policy.mismatch import Recall, recall_nothing
 from pinproxy.policy.path import build_verified_chain
-from pinproxy.policy.verdict import Assurance, Decision, judge_pins
+from pinproxy.policy.verdict import Assurance, Decision, Judgement, judge_pins
 from pinproxy.policy.verify import HandshakeFacts, Verified, verify_server
 from pinproxy.proxy.session_proof import SessionProof
 from pinproxy.proxy.verified_sessions import VerifiedSession, VerifiedSessions
@@ -50,6 +51,7 @@ class Wire:
         limits: Limits,
         clock: Callable[[], datetime],
         observer: UpstreamObserver,
+        recall: Recall = recall_nothing,
     ) -> None:
         """Stand between a client whose ClientHello was read and its server.
 
@@ -61,6 +63,7 @@ class Wire:
             limits: Bounds.
             clock: The UTC wall clock.
             observer: Hears of the verdict.
+            recall: Knows the last good chains, for the class of a mismatch.
         """
         self._hello = hello
         self._preflight = preflight
@@ -69,6 +72,7 @@ class Wire:
         self._limits = limits
         self._clock = clock
         self._observer = observer
+        self._recall = recall
         self._authority, self._rule = preflight.authority, preflight.rule
         self._reader = ServerFlightReader(limits.chain_bytes + FLIGHT_SLACK_BYTES)
         self._server: ServerHello
@@ -142,7 +146,7 @@ class Wire:
                     "limit the client to TLS 1.2, use `connect: intercept`, or accept an advisory verdict (`tls13: preflight`)"
                 )
             chain = self._preflight.verified.chain
-            judgement = judge_pins(chain, self._rule, self._authority, self._clock())
+            judgement = self._judge(chain, self._clock())
             verified = Verified(chain, replace(judgement, assurance=Assurance.ADVISORY))
             self._conclude(verified, self._facts(self._preflight.facts))
             return
@@ -167,7 +171,8 @@ class Wire:
             self._refuse_unconfirmed(now)
             return
         facts = self._facts(confirmed.facts)
-        verified = verify_server(facts, self._rule, self._authority, now, self._limits)
+        last_good = self._recall(self._authority, self._rule)
+        verified = verify_server(facts, self._rule, self._authority, now, self._limits, last_good)
         # 3. RSA key exchange has no signature: only the holder of the certificate's key can go on (see tls.key_exchange).
         if self._exchange is not None:
             verify_server_key_exchange(leaf.der, self._hello.random, self._server.random, self._exchange)
@@ -180,7 +185,7 @@ class Wire:
         size = self._sent.size_bytes
         if len(self._sent.certificates) <= self._limits.chain_certificates and size <= self._limits.chain_bytes:
             chain = build_verified_chain(self._sent, self._authority.host, self._rule.trust, now)
-            judgement = judge_pins(chain, self._rule, self._authority, now)
+            judgement = self._judge(chain, now)
             if judgement.decision is Decision.DENY:
                 self._conclude(Verified(chain, judgement), self._facts(self._preflight.facts))
         raise ChainInvalid(f"{self._authority} showed the client a certificate that it did not show to us")
@@ -193,8 +198,11 @@ class Wire:
             raise ChainUnavailable(
                 f"{self._authority} resumed a TLS session that was not verified here; a full handshake will be"
             )
-        judgement = judge_pins(session.chain, self._rule, self._authority, self._clock())
+        judgement = self._judge(session.chain, self._clock())
         self._conclude(Verified(session.chain, judgement), self._facts(self._preflight.facts))
+
+    def _judge(self, chain: VerifiedChain | None, now: datetime) -> Judgement:
+        return judge_pins(chain, self._rule, self._authority, now, self._recall(self._authority, self._rule))
 
     def _facts(self, confirmed: HandshakeFacts) -> HandshakeFacts:
         """Say of this wire's handshake what it showed, and the rest as our own handshake with the same server found it."""

@@ -42,6 +42,7 @@ class ConnectionEvent:
         bytes_down: Bytes of payload from upstream to the client.
         duration_seconds: From the first byte to the end.
         user: Who the client showed to be; None: nobody was asked, or nobody was told.
+        mismatch_class: Of a pin failure, how far its chain is from the last good one (`policy.mismatch`); None: no pin failed.
         handshake_seconds: Of the upstream handshake with its verification; None: a pooled connection, or none.
     """
 
@@ -66,3 +67,4 @@ class ConnectionEvent:
     duration_seconds: float
     handshake_seconds: float | None
     user: str | None = None
+    mismatch_class: str | None = None

@@ -99,6 +99,12 @@ class Exposition(Collector):
             ("rule",),
             [((label,), counts.would_deny) for label, counts in rules],
         )
+        yield _counter(
+            "pinproxy_pin_mismatches",
+            "Pin failures by how far the chain is from the last good one.",
+            ("rule", "mismatch_class"),
+            [((label, name), count) for label, counts in rules for name, count in counts.mismatches.items()],
+        )
         handshakes = HistogramMetricFamily(
             "pinproxy_handshake_duration_seconds", "Upstream TLS handshake with its verification.", labels=["rule"]
         )

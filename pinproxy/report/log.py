@@ -169,6 +169,7 @@ def _connection_fields(event: ConnectionEvent, level: str) -> dict[str, Any]:
         "would_deny": decision is Decision.ALLOW_AND_REPORT,
         "code": event.code,
         "matched_pin": str(pin) if pin else None,
+        "mismatch_class": event.mismatch_class,
         "tls_version": event.tls_version,
         "alpn": event.alpn,
         "upstream_address": event.upstream_address,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from dataclasses import dataclass, field
 
+from pinproxy.policy.mismatch import MismatchClass
 from pinproxy.policy.table import PolicyTable
 from pinproxy.policy.verdict import Decision, Verdict
 from pinproxy.report.event import ConnectionEvent
@@ -46,12 +47,14 @@ class RuleCounts:
         connections: By mode of carrying, decision and reason code (empty where nothing was wrong).
         verdicts: By verdict.
         would_deny: What enforce would have denied.
+        mismatches: Pin failures by mismatch class.
         handshakes: Upstream handshakes with their verification.
     """
 
     connections: dict[tuple[str, Decision, str], int] = field(default_factory=dict)
     verdicts: dict[Verdict, int] = field(default_factory=lambda: dict.fromkeys(Verdict, 0))
     would_deny: int = 0
+    mismatches: dict[str, int] = field(default_factory=lambda: dict.fromkeys(MismatchClass, 0))
     handshakes: Histogram = field(default_factory=Histogram)
 
 
@@ -73,7 +76,7 @@ class Metrics:
         self.active = 0
         self.bytes_up = 0
         self.bytes_down = 0
-        self.failures: dict[str, int] = {"log": 0, "metrics": 0, "book": 0}
+        self.failures: dict[str, int] = {"log": 0, "metrics": 0, "book": 0, "observations": 0}
         self.dropped_lines = 0
 
     def adopt(self, table: PolicyTable) -> None:
@@ -94,6 +97,8 @@ class Metrics:
             counts.verdicts[event.judgement.verdict] += 1
         if event.decision is Decision.ALLOW_AND_REPORT:
             counts.would_deny += 1
+        if event.mismatch_class is not None:
+            counts.mismatches[event.mismatch_class] += 1
         if event.handshake_seconds is not None:
             counts.handshakes.observe(event.handshake_seconds)
         self.bytes_up += event.bytes_up

@@ -1,4 +1,4 @@
-"""Tells log, metrics and status book what happened; nothing that goes wrong in here reaches the traffic."""
+"""Tells log, metrics, status book and observations what happened; nothing that goes wrong in here reaches the traffic."""
 
 from __future__ import annotations
 
@@ -6,28 +6,35 @@ import contextlib
 from collections.abc import Callable
 from datetime import datetime
 
+from pinproxy.authority import Authority
 from pinproxy.errors import Problem
+from pinproxy.policy.known_chain import KnownChain
+from pinproxy.policy.rule import HostRule
 from pinproxy.policy.table import PolicyTable
+from pinproxy.policy.verify import Verified
 from pinproxy.report.event import ConnectionEvent
 from pinproxy.report.log import Log
 from pinproxy.report.metrics import Metrics
+from pinproxy.report.observations import Observations
 from pinproxy.report.status_book import StatusBook
 
 
 class Reporter:
     """The one place reporting is called at. Not thread-safe: it belongs to the event loop that carries the traffic."""
 
-    def __init__(self, log: Log, metrics: Metrics, book: StatusBook) -> None:
-        """Tie the three together.
+    def __init__(self, log: Log, metrics: Metrics, book: StatusBook, observations: Observations) -> None:
+        """Tie the four together.
 
         Args:
             log: Gets one line for each event.
             metrics: Counts it.
             book: Remembers what it says about its rule.
+            observations: Remember what it says about its host.
         """
         self._log = log
         self._metrics = metrics
         self._book = book
+        self._observations = observations
         self._takers: tuple[tuple[str, Callable[[ConnectionEvent], None]], ...] = (
             ("log", log.connection),
             ("metrics", metrics.record),
@@ -41,6 +48,17 @@ class Reporter:
     def connection_closed(self) -> None:
         """Count it out."""
         self._metrics.active -= 1
+
+    def last_good(self, authority: Authority, rule: HostRule) -> KnownChain | None:
+        """Find the last good chain of an authority under a rule; None: there was none (`policy.mismatch.Recall`)."""
+        return self._observations.last_good(authority, rule)
+
+    def chain_judged(self, authority: Authority, rule: HostRule, verified: Verified) -> None:
+        """Hear of a handshake as soon as it is judged, long before its connection ends. Never raises."""
+        try:
+            self._observations.meet_chain(authority, rule, verified)
+        except Exception as error:  # noqa: BLE001  # the boundary, as in `emit`
+            self._report_defect("observations", error)
 
     def emit(self, event: ConnectionEvent) -> None:
         """Report a connection or request that has ended. Never raises."""

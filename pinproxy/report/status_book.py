@@ -54,6 +54,7 @@ class RuleRecord:
         decision: Of the last connection or request, also where no pin check was reached; None: none yet.
         decided_at: When that was, UTC.
         code: Its reason code, if it was refused or would have been.
+        mismatch_class: Its mismatch class, if a pin failed.
         last_matches: For every pin of the set that was ever met, when it last was, UTC.
         certificate_expires: End of the leaf that the last admitted handshake showed, UTC.
         is_backup_missing: Whether all current pins are in the chain that is served, so that losing one key loses all; None: no
@@ -67,6 +68,7 @@ class RuleRecord:
     decision: Decision | None = None
     decided_at: datetime | None = None
     code: str | None = None
+    mismatch_class: str | None = None
     last_matches: dict[Pin, datetime] = field(default_factory=dict)
     certificate_expires: datetime | None = None
     is_backup_missing: bool | None = None
@@ -90,6 +92,7 @@ class RefusalRecord:
         authority: Host and port asked for, as text; None where none could be read.
         code: The reason code.
         decision: `deny` or `allow_and_report`.
+        mismatch_class: Of a pin failure, how far its chain was from the last good one; None: no pin failed.
         text: The reason in full, of the last time.
         id: Of the last time.
         client: Of the last time.
@@ -102,6 +105,7 @@ class RefusalRecord:
     authority: str | None
     code: str
     decision: Decision
+    mismatch_class: str | None
     text: str
     id: str
     client: str
@@ -177,7 +181,8 @@ class StatusBook:
         if record is None:
             return None
         record.tally.count(event.decision)
-        record.decision, record.decided_at, record.code = event.decision, event.at, event.code
+        record.decision, record.decided_at = event.decision, event.at
+        record.code, record.mismatch_class = event.code, event.mismatch_class
         if event.judgement is None or not (event.rule is record.rule or event.rule == record.rule):
             return None
         record.verdict, record.verdict_at = event.judgement.verdict, event.at
@@ -195,7 +200,7 @@ class StatusBook:
         refusals = self._unlisted_refusals if label is None else self._refusals
         authority = str(event.authority) if event.authority else None
         text = (event.detail or "")[:_LONGEST_TEXT]
-        key = (label, authority, event.code, event.decision)
+        key = (label, authority, event.code, event.decision, event.mismatch_class)
         found = refusals.get(key)
         if found is None:
             refusals[key] = RefusalRecord(
@@ -203,6 +208,7 @@ class StatusBook:
                 authority=authority,
                 code=event.code or "",
                 decision=event.decision,
+                mismatch_class=event.mismatch_class,
                 text=text,
                 id=event.id,
                 client=event.client,

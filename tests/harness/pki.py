@@ -105,6 +105,14 @@ def make_leaf(
     return Issued(builder.sign(issuer.key, hashes.SHA256()), key, issuer)
 
 
+def reissue(ca: Issued, issuer: Issued, name: str | None = None) -> Issued:
+    """Certify the key of a CA once more: cross-signed by another issuer, or under another name."""
+    subject = subject_name(name) if name is not None else ca.certificate.subject
+    builder = _builder(subject, issuer.certificate.subject, ca.key, NOW - YEAR, NOW + 5 * YEAR)
+    builder = _as_ca(builder, ca.key, 0).add_extension(_authority_key(issuer), critical=False)
+    return Issued(builder.sign(issuer.key, hashes.SHA256()), ca.key, issuer)
+
+
 def make_client(issuer: Issued, name: str = "client.example.test", key: Key | None = None) -> Issued:
     """Make a client certificate."""
     return make_leaf(issuer, name, key=key, purpose=ExtendedKeyUsageOID.CLIENT_AUTH)

@@ -25,6 +25,7 @@ from pinproxy.policy.table import PolicyTable, Unlisted
 from pinproxy.proxy.server import Server
 from pinproxy.report.log import Log
 from pinproxy.report.metrics import Metrics
+from pinproxy.report.observations import Observations
 from pinproxy.report.reporter import Reporter
 from pinproxy.report.status_book import StatusBook
 
@@ -119,7 +120,7 @@ async def running_proxy(
     """
     stream = cast("TextIO", tempfile.NamedTemporaryFile("w", suffix=".log"))  # noqa: SIM115 - closed below
     log, metrics, book = Log("json", "info", stream), Metrics(), StatusBook()
-    reporter = Reporter(log, metrics, book)
+    reporter = Reporter(log, metrics, book, Observations())
     table = PolicyTable(rules, unlisted)
     reporter.reload_succeeded(table, clock())
     ca = local_ca or LocalCa.create_in_memory(datetime.now(UTC))

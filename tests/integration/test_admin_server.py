@@ -159,6 +159,18 @@ async def test_hosts_are_listed_with_their_pins_and_the_refusals_of_late(admin: 
     assert [(refusal["code"], refusal["text"]) for refusal in answer["refusals"]] == [
         ("host_not_listed", "other.example:443 is not listed")
     ]
+    assert (host["last_mismatch_class"], answer["refusals"][0]["mismatch_class"]) == (None, None)
+
+
+async def test_a_pin_failure_is_shown_with_its_class(admin: Admin) -> None:
+    """Whoever looks first wants to know whether it is a renewal."""
+    entry = rule("api.example.com", BACKUP_PIN)
+    admin.book.adopt(PolicyTable((entry,)), NOW)
+    admin.book.record(event(entry, mismatch_class="new_anchor"))
+    _, _, response = await admin.ask("/api/hosts")
+    answer = await response.json()
+    assert (answer["hosts"][0]["last_mismatch_class"], answer["refusals"][0]["mismatch_class"]) == ("new_anchor", "new_anchor")
+    assert (await admin.ask("/"))[1].count("new anchor") == 2
 
 
 async def test_a_host_that_was_never_asked_for_is_all_nulls(admin: Admin) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from pinproxy.cli.main import COMMANDS
 from pinproxy.errors import SettingsError, refusal_codes
+from pinproxy.policy.mismatch import MismatchClass
 from pinproxy.policy.verdict import Assurance, Decision, Verdict
 from pinproxy.report.log import Log
 from pinproxy.settings.load import load_settings
@@ -103,7 +104,7 @@ def known_words(directory: Path) -> set[str]:
     page = (REPOSITORY / "docs/metrics.md").read_text("utf-8")
     metrics = set(re.findall(r"^### `(pinproxy_[a-z_]+)`$", page, flags=re.MULTILINE))
     events = {"configuration_rejected", "restart_needed"}
-    return fields | keys | metrics | events | FOREIGN | set(refusal_codes()) | {*Verdict, *Decision, *Assurance}
+    return fields | keys | metrics | events | FOREIGN | set(refusal_codes()) | {*Verdict, *Decision, *Assurance, *MismatchClass}
 
 
 @each(PAGES)

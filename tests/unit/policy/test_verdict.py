@@ -11,6 +11,7 @@ from pinproxy.authority import Authority
 from pinproxy.pins.chain import VerifiedChain, certificate
 from pinproxy.pins.pin import parse_pin
 from pinproxy.pins.pin_set import OnExpiry, PinSet
+from pinproxy.policy.known_chain import KnownChain, remember_chain
 from pinproxy.policy.rule import Mode
 from pinproxy.policy.verdict import Decision, Judgement, Verdict, describe_failure, judge_pins, printable
 from tests.harness.defects import forge_leaf
@@ -21,15 +22,21 @@ ROOT = make_root("Example Root")
 INTERMEDIATE = make_intermediate(ROOT, "Example CA R13")
 LEAF, OTHER = make_leaf(INTERMEDIATE, HOST), make_leaf(INTERMEDIATE, HOST)
 CHAIN = VerifiedChain(tuple(certificate(item.der) for item in (LEAF, INTERMEDIATE, ROOT)))
+BEFORE = remember_chain(VerifiedChain(tuple(certificate(item.der) for item in (OTHER, INTERMEDIATE, ROOT))))
 AUTHORITY = Authority(HOST, 443)
 DAY = timedelta(days=1)
 MATCHING, MISSING = PinSet("set", (LEAF.pin,)), PinSet("set", (OTHER.pin,))
 
 
-def judge(pin_set: PinSet | None, mode: Mode = "enforce", chain: VerifiedChain | None = CHAIN) -> Judgement:
+def judge(
+    pin_set: PinSet | None,
+    mode: Mode = "enforce",
+    chain: VerifiedChain | None = CHAIN,
+    last_good: KnownChain | None = None,
+) -> Judgement:
     """Judge a chain under a rule with these pins."""
     rule = replace(host_rule((), ROOT.anchors, mode="disabled"), pin_set=pin_set, mode=mode)
-    return judge_pins(chain, rule, AUTHORITY, NOW)
+    return judge_pins(chain, rule, AUTHORITY, NOW, last_good)
 
 
 def expired(pin_set: PinSet, on_expiry: OnExpiry) -> PinSet:
@@ -72,6 +79,23 @@ def test_the_table_of_verdicts_and_decisions(
     assert judgement.matched_pin == (LEAF.pin if verdict is Verdict.MATCHED else None)
 
 
+@pytest.mark.parametrize("mode", ["enforce", "report-only"])
+@pytest.mark.parametrize("pin_set", [MISSING, FORBIDDING, expired(MISSING, "enforce")])
+def test_every_failure_is_classed_and_no_verdict_depends_on_the_class(pin_set: PinSet, mode: Mode) -> None:
+    """A likelihood tells people where to look; it lets nothing pass."""
+    with_record, without = judge(pin_set, mode, last_good=BEFORE), judge(pin_set, mode)
+    assert (with_record.verdict, with_record.decision) == (without.verdict, without.decision)
+    classes = [judgement.refusal.mismatch_class for judgement in (with_record, without) if judgement.refusal]
+    assert classes == ["new_key_same_issuer", "never_seen"]
+
+
+def test_nobody_is_told_to_add_a_pin_for_a_forbidden_key() -> None:
+    """Another pin would not help, and the key is known to be bad."""
+    refusal = judge(FORBIDDING, last_good=BEFORE).refusal
+    assert refusal is not None
+    assert refusal.detail.splitlines()[-1].startswith("  to do     add no pins")
+
+
 @pytest.mark.parametrize("mode", ["enforce", "report-only", "disabled"])
 @pytest.mark.parametrize("pin_set", [MATCHING, MISSING])
 def test_no_chain_is_denied_in_every_mode(mode: Mode, pin_set: PinSet) -> None:
@@ -94,7 +118,7 @@ def test_a_denial_without_a_reason_cannot_be_made(decision: Decision) -> None:
 def test_a_failure_says_what_was_seen_and_expected_in_pins_that_can_be_pasted() -> None:
     """The text of spec section 4.4, line by line."""
     pins = PinSet("payments", (replace(OTHER.pin, note="offline backup", position="ca"), OTHER.pin))
-    refusal = judge(pins).refusal
+    refusal = judge(pins, last_good=BEFORE).refusal
     assert refusal is not None
     assert refusal.detail.splitlines() == [
         f"{HOST}:443: no pin matched the verified chain (enforce)",
@@ -103,8 +127,8 @@ def test_a_failure_says_what_was_seen_and_expected_in_pins_that_can_be_pasted() 
         f"            {ROOT.pin}  ca    CN=Example Root",
         f"  expected  {OTHER.pin}  ca    offline backup",
         f"            {OTHER.pin}  any",
-        "  to do     if the change is yours, add the leaf line to pin_sets.payments.pins;",
-        "            if it is not, somebody else answers for this host",
+        "  likely    new key, same issuer: a renewal without the pinned key",
+        "  to do     if the renewal is yours, add the leaf line to pin_sets.payments.pins",
     ]
     assert [parse_pin(text) for text in refusal.seen] == [LEAF.pin, INTERMEDIATE.pin, ROOT.pin]
     assert refusal.expected == (str(OTHER.pin), str(OTHER.pin))
@@ -114,7 +138,7 @@ def test_pins_that_stand_at_the_host_are_named_there() -> None:
     """There is no set of that name to look for."""
     refusal = judge(PinSet(HOST, (OTHER.pin,))).refusal
     assert refusal is not None
-    assert f"add the leaf line to the pins of host {HOST};" in refusal.detail
+    assert f"add it to the pins of host {HOST}" in refusal.detail
 
 
 def test_a_rule_without_pins_has_no_failure_to_describe() -> None:

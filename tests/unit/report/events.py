@@ -51,6 +51,7 @@ def event(met: HostRule | None = API_RULE, **changes: Any) -> ConnectionEvent:
         decision=judgement.decision if judgement else Decision.ALLOW,
         code=refusal.code if refusal else None,
         detail=refusal.detail if refusal else None,
+        mismatch_class=refusal.mismatch_class if refusal else None,
         chain=CHAIN,
         tls_version="TLSv1.3",
         alpn="h2",

@@ -36,6 +36,7 @@ FIELDS = [
     "would_deny",
     "code",
     "matched_pin",
+    "mismatch_class",
     "tls_version",
     "alpn",
     "upstream_address",
@@ -95,6 +96,7 @@ def test_an_event_is_one_json_line_with_its_fields_in_order(log_file: LogFile) -
         "would_deny": False,
         "code": None,
         "matched_pin": str(LEAF_PIN),
+        "mismatch_class": None,
         "tls_version": "TLSv1.3",
         "alpn": "h2",
         "upstream_address": "192.0.2.1:443",
@@ -110,6 +112,7 @@ def test_a_refusal_is_a_warning_with_its_text(log_file: LogFile) -> None:
     log_file.log.connection(event(rule("api.example.com", BACKUP_PIN)))
     (line,) = log_file.lines
     assert (line["level"], line["decision"], line["would_deny"], line["code"]) == ("warning", "deny", False, "pin_mismatch")
+    assert line["mismatch_class"] == "never_seen"
     assert str(LEAF_PIN) in line["detail"]
 
 

@@ -81,9 +81,23 @@ def test_a_verdict_is_counted_whatever_was_done_about_it() -> None:
     assert scraped.sample("pinproxy_would_deny_total", rule="api.example.com") == 0
 
 
+def test_a_pin_failure_is_counted_by_its_class_in_report_only_too() -> None:
+    """A renewal and a foreign CA are not the same alarm."""
+    report_only, enforced = rule("r.example.com", BACKUP_PIN, mode="report-only"), rule("e.example.com", BACKUP_PIN)
+    scraped = Scraped(API_RULE, report_only, enforced)
+    scraped.feed(event(), event(report_only), event(enforced), event(enforced, mismatch_class="new_anchor"))
+    counted = "pinproxy_pin_mismatches_total"
+    assert scraped.sample(counted, rule="r.example.com", mismatch_class="never_seen") == 1
+    assert scraped.sample(counted, rule="e.example.com", mismatch_class="never_seen") == 1
+    assert scraped.sample(counted, rule="e.example.com", mismatch_class="new_anchor") == 1
+    assert scraped.sample(counted, rule="api.example.com", mismatch_class="never_seen") == 0
+
+
 def test_a_new_rule_has_its_counters_at_zero() -> None:
     """`increase()` does not see the first increment of a series that was not there before."""
-    assert Scraped(API_RULE).sample("pinproxy_pin_verdicts_total", rule="api.example.com", verdict="no_match") == 0
+    scraped = Scraped(API_RULE)
+    assert scraped.sample("pinproxy_pin_verdicts_total", rule="api.example.com", verdict="no_match") == 0
+    assert scraped.sample("pinproxy_pin_mismatches_total", rule="api.example.com", mismatch_class="new_anchor") == 0
 
 
 def test_hosts_that_clients_ask_for_make_no_series() -> None:

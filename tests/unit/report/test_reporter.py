@@ -13,6 +13,7 @@ from pinproxy.errors import Problem
 from pinproxy.policy.table import PolicyTable
 from pinproxy.report.log import Log
 from pinproxy.report.metrics import UNLISTED, Metrics
+from pinproxy.report.observations import Observations
 from pinproxy.report.reporter import Reporter
 from pinproxy.report.status_book import StatusBook
 from tests.unit.report.events import API_RULE, BACKUP_PIN, LEAF_PIN, NOW, event, rule
@@ -26,7 +27,7 @@ class Told:
         with path.open("w") as stream:
             self.log = Log(stream=stream)
         self.metrics, self.book = Metrics(), StatusBook()
-        self.reporter = Reporter(self.log, self.metrics, self.book)
+        self.reporter = Reporter(self.log, self.metrics, self.book, Observations())
 
     @property
     def lines(self) -> list[dict[str, Any]]:
@@ -72,7 +73,7 @@ def test_a_defect_in_one_taker_reaches_neither_the_others_nor_the_caller(told: T
     broken = event(bytes_up="three")
     for _ in range(3):
         told.reporter.emit(broken)
-    assert told.metrics.failures == {"log": 0, "metrics": 3, "book": 0}
+    assert told.metrics.failures == {"log": 0, "metrics": 3, "book": 0, "observations": 0}
     (line,) = [line for line in told.lines if line["event"] == "reporting_failed"]
     assert line["part"] == "metrics"
     assert "TypeError" in line["exception"]
