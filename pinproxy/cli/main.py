@@ -48,6 +48,7 @@ COMMANDS: dict[str, dict[str, Entry]] = {
         "schema": Entry("schema", "schema", "Print the JSON schema of the configuration, for editors."),
     },
     "Health": {
+        "status": Entry("status", "status", "Show what a running proxy has seen of each host."),
         "healthcheck": Entry("probe", "healthcheck", "Tell whether the proxy is ready."),
         "wait": Entry("probe", "wait", "Wait until the proxy is ready."),
     },

@@ -26,3 +26,12 @@ def config_option(*, required: bool = True) -> Callable[[_Decorated], _Decorated
         metavar="FILE",
         help="The configuration, a YAML file.",
     )
+
+
+def admin_option() -> Callable[[_Decorated], _Decorated]:
+    """Add `--admin ADDRESS`: where a running proxy answers questions."""
+    return click.option(
+        "--admin",
+        metavar="ADDRESS",
+        help="The running proxy's admin server, instead of where PINPROXY_ADMIN, --config or the default say it is.",
+    )

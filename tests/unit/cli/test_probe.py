@@ -12,9 +12,10 @@ from pathlib import Path
 import click
 import pytest
 
+from pinproxy.cli.admin_client import Target, find_target
 from pinproxy.cli.exit_code import ExitCode
 from pinproxy.cli.main import invoke
-from pinproxy.cli.probe import Target, ask, find_target
+from pinproxy.cli.probe import ask
 from pinproxy.errors import SettingsError
 
 DEFAULT = Target("127.0.0.1", 9470)
