@@ -11,7 +11,7 @@ import base64
 import binascii
 import hmac
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
@@ -56,12 +56,25 @@ class Pin:
     note: str = ""
     not_before: datetime | None = None
     not_after: datetime | None = None
+    _text: str = field(init=False, repr=False, compare=False)
+    _hash: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Write the canonical spelling once, and hash once: every log line has the one, and the status page's book the other."""
+        if self.subject == "spki":
+            text = f"{self.algorithm}/{base64.b64encode(self.digest).decode('ascii')}"
+        else:
+            text = f"cert-{self.algorithm}:{self.digest.hex()}"
+        object.__setattr__(self, "_text", text)
+        object.__setattr__(self, "_hash", hash((self.identity, self.position, self.not_before, self.not_after)))
+
+    def __hash__(self) -> int:
+        """Return the hash taken at the start."""
+        return self._hash
 
     def __str__(self) -> str:
         """Format in the canonical spelling: OkHttp's for keys, `cert-sha256:<hex>` for certificates."""
-        if self.subject == "spki":
-            return f"{self.algorithm}/{base64.b64encode(self.digest).decode('ascii')}"
-        return f"cert-{self.algorithm}:{self.digest.hex()}"
+        return self._text
 
     @property
     def identity(self) -> tuple[str, str, bytes]:

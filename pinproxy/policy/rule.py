@@ -79,6 +79,7 @@ class HostRule:
         chain_profile: `strict`: OpenSSL and `cryptography` must both accept the chain; `compatible`: OpenSSL's rules alone.
         dial: Where to connect instead; None: to the host.
         client_cert: Shown to servers that ask for one; None: none. A tunnel's client brings its own, its preflight this.
+        label: The configuration entry's own name, for logs and metrics: never the raw host a client asked for.
     """
 
     pattern: HostPattern
@@ -92,18 +93,16 @@ class HostRule:
     chain_profile: ChainProfile = "strict"
     dial: DialOverride | None = None
     client_cert: ClientCertificate | None = None
+    label: str = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Refuse the silent unpinned rule by construction."""
+        """Name the rule, and refuse the silent unpinned one by construction."""
+        ports = ",".join(map(str, sorted(self.ports)))
+        object.__setattr__(self, "label", f"{self.pattern}:{ports}" if ports else str(self.pattern))
         if self.pin_set is None and self.mode != "disabled":
             raise ValueError(f"rule {self.label!r} has no pins and is not `mode: disabled`")
         if (self.connect == "tunnel") != (self.tls13 is not None):
             raise ValueError(f"rule {self.label!r}: `connect: tunnel` says what to do about TLS 1.3, and nothing else does")
-
-    @property
-    def label(self) -> str:
-        """The configuration entry's own name, for logs and metrics: never the raw host a client asked for."""
-        return str(self.pattern) if not self.ports else f"{self.pattern}:{','.join(map(str, sorted(self.ports)))}"
 
     def verifies_like(self, other: HostRule) -> bool:
         """Tell whether the two differ in nothing that bears on the chain: only the pins and what follows from them may differ."""

@@ -1,7 +1,7 @@
 """The log: structlog, one `connection` line for each event, JSON for machines and coloured text for people.
 
 Rules of this file:
-- The connection line stands on the data path. Its logger is bound once, its chain has two steps, and no stdlib logging.
+- The connection line stands on the data path: it is written out in `report.connection_line` and passes no chain of processors.
 - One event, one JSON line: all but printable ASCII is escaped, long strings are cut (CWE-117).
 - What other libraries have to say comes in at WARNING and above, with credentials and query strings cut out of it (CWE-532).
 """
@@ -12,6 +12,7 @@ import json
 import logging
 import re
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Literal, TextIO
 
@@ -19,6 +20,7 @@ import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor
 
 from pinproxy.policy.verdict import Decision, printable
+from pinproxy.report.connection_line import connection_line, format_time
 from pinproxy.report.event import ConnectionEvent
 from pinproxy.report.line_sink import LineSink
 
@@ -29,6 +31,7 @@ _LONGEST_LINE = 4096  # a pin failure over a real chain takes about 2,000; what 
 _LONGEST_VALUE = 512
 _LONGEST_TEXT = 4096  # of `detail` and `exception`: ten certificates and ten pins, or the end of a deep traceback
 _TEXTS = frozenset({"detail", "exception"})
+_ALLOW = Decision.ALLOW  # reading a member of an Enum costs ten times as much on Python 3.11
 
 # Made once: `json.dumps` with options makes an encoder for every call.
 _to_json = json.JSONEncoder(separators=(",", ":"), default=str, check_circular=False).encode
@@ -52,14 +55,15 @@ class Log:
         stream = sys.stderr if stream is None else stream
         is_text = log_format == "console" or (log_format == "auto" and stream is not None and stream.isatty())
         self._sink = LineSink(stream)
-        self.processors: tuple[Processor, ...] = (_arrange, _ConsoleLine() if is_text else _render_json)
+        self._render: Callable[[Any, str, EventDict], bytes] = _ConsoleLine() if is_text else _render_json
+        self.processors: tuple[Processor, ...] = (_arrange, self._render)
         self.wrapper_class = structlog.make_filtering_bound_logger(level)
         self.logger: FilteringBoundLogger = structlog.wrap_logger(
             self._sink, processors=self.processors, wrapper_class=self.wrapper_class, cache_logger_on_first_use=True
         ).bind()
-        is_info_on = logging.getLevelNamesMapping()[level.upper()] <= logging.INFO
-        self._allowed = self.logger.info if is_info_on else None
-        self._reported = self.logger.warning
+        self._lowest = logging.getLevelNamesMapping()[level.upper()]
+        # What a person is to read, and what is cut because it is too long, takes the way of every other line.
+        self._longest_direct = -1 if is_text else _LONGEST_LINE
 
     @property
     def dropped_lines(self) -> int:
@@ -73,11 +77,14 @@ class Log:
 
     def connection(self, event: ConnectionEvent) -> None:
         """Write the one line of a connection or request."""
-        # The event goes through structlog as it is: its fields as keyword arguments would be copied three times on the way.
-        if event.decision is not Decision.ALLOW:
-            self._reported(event)
-        elif self._allowed:
-            self._allowed(event)
+        level, number = ("info", logging.INFO) if event.decision is _ALLOW else ("warning", logging.WARNING)
+        if number < self._lowest:
+            return
+        line = connection_line(event, level)
+        if len(line) <= self._longest_direct:
+            self._sink.msg(f"{line}\n".encode("ascii"))
+        else:
+            self._sink.msg(self._render(None, level, json.loads(line)))
 
     def close(self) -> None:
         """Give the descriptor back."""
@@ -131,58 +138,12 @@ def redact(text: str) -> str:
     return _QUERY.sub("?…", _USERINFO.sub("…@", _CREDENTIAL.sub(r"\1\2…", text)))
 
 
-def _format_time(at: datetime) -> str:
-    """Format a UTC instant to the millisecond."""
-    # > RFC 3339 §5.6: time-offset = "Z" / time-numoffset. `Z` is what log pipelines recognise without being told.
-    return at.isoformat(timespec="milliseconds")[:23] + "Z"
-
-
 def _arrange(_logger: Any, level: str, event: EventDict) -> EventDict:
-    """Put time, level and name first, and lay out the fields of a connection."""
-    subject = event["event"]
-    if isinstance(subject, ConnectionEvent):
-        return _connection_fields(subject, level)
+    """Put time, level and name first."""
     event = structlog.processors.format_exc_info(_logger, level, event)
     if "exception" in event:
         event["exception"] = redact(event["exception"])
-    return {"timestamp": _format_time(datetime.now(UTC)), "level": level, **event}
-
-
-def _connection_fields(event: ConnectionEvent, level: str) -> dict[str, Any]:
-    """Name the fields of the connection line, in its order."""
-    judgement = event.judgement
-    decision = event.decision
-    pin = judgement.matched_pin if judgement else None
-    fields: dict[str, Any] = {
-        "timestamp": _format_time(event.at),
-        "level": level,
-        "event": "connection",
-        "id": event.id,
-        "client": event.client,
-        "mode": event.mode,
-        "method": event.method,
-        "authority": str(event.authority) if event.authority else None,
-        "host_rule": event.rule.label if event.rule else None,
-        "verdict": judgement.verdict if judgement else None,
-        "assurance": judgement.assurance if judgement else None,
-        "decision": decision,
-        "would_deny": decision is Decision.ALLOW_AND_REPORT,
-        "code": event.code,
-        "matched_pin": str(pin) if pin else None,
-        "mismatch_class": event.mismatch_class,
-        "tls_version": event.tls_version,
-        "alpn": event.alpn,
-        "upstream_address": event.upstream_address,
-        "status": event.status,
-        "bytes_up": event.bytes_up,
-        "bytes_down": event.bytes_down,
-        "duration_ms": int(event.duration_seconds * 1_000_000) / 1000,
-    }
-    if event.user is not None:
-        fields["user"] = event.user
-    if event.detail is not None:
-        fields["detail"] = event.detail
-    return fields
+    return {"timestamp": format_time(datetime.now(UTC)), "level": level, **event}
 
 
 def _render_json(_logger: Any, _level: str, event: EventDict) -> bytes:
