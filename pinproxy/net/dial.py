@@ -17,7 +17,7 @@ from pinproxy.authority import Authority, is_ip_address
 from pinproxy.errors import AddressDenied, DialRefused, DialTimeout, DnsFailed, LoopDetected
 from pinproxy.limits import Limits
 from pinproxy.net.own_addresses import OwnAddresses
-from pinproxy.net.readiness import connect
+from pinproxy.net.readiness import connect_socket
 from pinproxy.net.upstream_proxy import UpstreamProxy, open_way
 from pinproxy.policy.address import is_globally_routable
 from pinproxy.policy.rule import DialOverride
@@ -175,7 +175,7 @@ async def _connect_to(address: str, port: int) -> socket.socket:
     family, kind, protocol, _name, target = _address_info(address, port)
     sock = socket.socket(family, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, protocol)
     try:
-        await connect(sock, target)
+        await connect_socket(sock, target)
     except BaseException:
         sock.close()
         raise

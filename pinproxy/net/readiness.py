@@ -46,7 +46,7 @@ def _wake(ready: asyncio.Future[None]) -> None:
         ready.set_result(None)
 
 
-async def connect(sock: socket.socket, address: tuple[str | int, ...]) -> None:
+async def connect_socket(sock: socket.socket, address: tuple[str | int, ...]) -> None:
     """Connect a non-blocking socket to an address of its family, as `getaddrinfo` gives it; no name is looked up.
 
     Raises:

@@ -63,14 +63,15 @@ def callers(name: str) -> set[tuple[str, str]]:
         # What a tunnel cannot do itself it reads on the wire, and judges by the same procedure.
         ("verify_server", {("net/upstream.py", "open_at"), ("proxy/wire.py", "_judge_full_handshake")}),
         # TCP upwards is begun in one module.
-        ("start_connection", {("net/dial.py", "_connect")}),
+        ("start_connection", {("net/dial.py", "_race")}),
+        ("connect_socket", {("net/dial.py", "_connect_to")}),
+        ("connect_ex", {("net/readiness.py", "connect_socket")}),
         # Clear text is for hosts without a rule.
         ("open_plain", {("proxy/http_opening.py", "open_http_upstream"), ("proxy/blind.py", "tunnel_blindly")}),
         # Nothing else makes TLS, TCP or streams.
         ("open_connection", set()),
         ("create_connection", set()),
         ("sock_connect", set()),
-        ("connect_ex", set()),
         ("wrap_bio", set()),
         ("start_tls", set()),
     ],
