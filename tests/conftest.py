@@ -24,9 +24,17 @@ for _variable in [name for name in os.environ if name.startswith("PINPROXY_")]:
     del os.environ[_variable]
 
 
-def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let a second run, as on another Python, be content with the loop that users get."""
+    parser.addoption("--uvloop-only", action="store_true", help="run async tests on uvloop and not also on asyncio's own loop")
+
+
+def pytest_asyncio_loop_factories(config: pytest.Config) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Run every async test on each loop: `[uvloop]`, the one users get, and `[asyncio]`, its stand-in."""
-    return {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.new_event_loop}
+    factories: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"uvloop": uvloop.new_event_loop}
+    if not config.getoption("--uvloop-only"):
+        factories["asyncio"] = asyncio.new_event_loop
+    return factories
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:

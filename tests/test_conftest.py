@@ -11,7 +11,7 @@ pytest_plugins = ["pytester"]
 
 REPOSITORY = Path(__file__).parent.parent
 
-RunSuite = Callable[[str], pytest.RunResult]
+RunSuite = Callable[..., pytest.RunResult]
 
 
 @pytest.fixture
@@ -21,11 +21,11 @@ def run_suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Run
     monkeypatch.delenv("PINPROXY_CI", raising=False)
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
 
-    def run(source: str) -> pytest.RunResult:
+    def run(source: str, *options: str) -> pytest.RunResult:
         pytester.makepyfile(source)
         configuration = REPOSITORY / "pyproject.toml"
         return pytester.runpytest_subprocess(
-            "-c", configuration, f"--rootdir={pytester.path}", "-p", "tests.conftest", "-v", pytester.path
+            "-c", configuration, f"--rootdir={pytester.path}", "-p", "tests.conftest", "-v", *options, pytester.path
         )
 
     return run
@@ -43,6 +43,12 @@ def test_an_async_test_runs_on_both_loops(run_suite: RunSuite) -> None:
     """)
     result.assert_outcomes(passed=2)
     result.stdout.fnmatch_lines_random(["*test_loop[[]uvloop] PASSED*", "*test_loop[[]asyncio] PASSED*"])
+
+
+def test_a_second_run_may_be_content_with_uvloop(run_suite: RunSuite) -> None:
+    """On another Python, the loop that users get is enough."""
+    result = run_suite("async def test_loop(): pass", "--uvloop-only")
+    result.assert_outcomes(passed=1)
 
 
 def test_a_task_whose_failure_nobody_reads_fails_the_test(run_suite: RunSuite) -> None:
