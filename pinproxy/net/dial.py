@@ -18,6 +18,7 @@ from pinproxy.errors import AddressDenied, DialRefused, DialTimeout, DnsFailed, 
 from pinproxy.limits import Limits
 from pinproxy.net.own_addresses import OwnAddresses
 from pinproxy.net.readiness import connect_socket
+from pinproxy.net.time_limit import time_limit
 from pinproxy.net.upstream_proxy import UpstreamProxy, open_way
 from pinproxy.policy.address import is_globally_routable
 from pinproxy.policy.rule import DialOverride
@@ -140,7 +141,7 @@ class Dialler:
         if is_ip_address(host):
             return [host]
         try:
-            async with asyncio.timeout(self._limits.dns_seconds):
+            with time_limit(self._limits.dns_seconds):
                 addresses = await self._resolver(host)
         except TimeoutError as error:
             raise DnsFailed(f"{host} did not resolve within {self._limits.dns_seconds:g} s (limits.dns_seconds)") from error
@@ -152,7 +153,7 @@ class Dialler:
 
     async def _connect(self, name: str, addresses: Sequence[str], port: int) -> socket.socket:
         try:
-            async with asyncio.timeout(self._limits.connect_seconds):
+            with time_limit(self._limits.connect_seconds):
                 sock = await _race(addresses, port) if len(addresses) > 1 else await _connect_to(addresses[0], port)
         except TimeoutError as error:
             raise DialTimeout(

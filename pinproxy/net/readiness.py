@@ -1,4 +1,4 @@
-"""Waiting for a non-blocking socket, as the event loop's own readers and writers do it."""
+"""Waiting for a non-blocking socket."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ import errno
 import os
 import select
 import socket
+from functools import partial
 from typing import Protocol
+
+from pinproxy.net.watch import watch_of_loop
 
 _NEWS = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET
 
@@ -21,24 +24,24 @@ class HasDescriptor(Protocol):
 
 async def wait_readable(sock: HasDescriptor) -> None:
     """Wait until a read would not block. Nobody else may read this socket meanwhile."""
-    loop = asyncio.get_running_loop()
-    ready = loop.create_future()
-    loop.add_reader(sock.fileno(), _wake, ready)
+    watch, descriptor = watch_of_loop(), sock.fileno()
+    ready = asyncio.get_running_loop().create_future()
+    watch.add_reader(descriptor, partial(_wake, ready))
     try:
         await ready
     finally:
-        loop.remove_reader(sock.fileno())
+        watch.remove_reader(descriptor)
 
 
 async def wait_writable(sock: socket.socket) -> None:
     """Wait until a write would not block. Nobody else may write this socket meanwhile."""
-    loop = asyncio.get_running_loop()
-    ready = loop.create_future()
-    loop.add_writer(sock.fileno(), _wake, ready)
+    watch, descriptor = watch_of_loop(), sock.fileno()
+    ready = asyncio.get_running_loop().create_future()
+    watch.add_writer(descriptor, partial(_wake, ready))
     try:
         await ready
     finally:
-        loop.remove_writer(sock.fileno())
+        watch.remove_writer(descriptor)
 
 
 def _wake(ready: asyncio.Future[None]) -> None:

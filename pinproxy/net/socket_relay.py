@@ -19,6 +19,7 @@ from collections.abc import Callable
 from pinproxy.limits import Limits
 from pinproxy.net.deadlines import Deadlines
 from pinproxy.net.pipe import PUT_BYTES, Pipe, PipePool
+from pinproxy.net.watch import watch_of_loop
 
 Tap = Callable[[bytes], bool]
 """Sees bytes before they go on; returns whether it wants more. What it raises cuts the tunnel."""
@@ -162,7 +163,7 @@ class _Flow:
     def __init__(
         self, relay: SocketRelay, source: socket.socket, target: socket.socket, pipes: PipePool, tap: Tap | None
     ) -> None:
-        self._loop = asyncio.get_running_loop()
+        self._watch = watch_of_loop()
         self._relay = relay
         self._source, self._target = source, target
         self._from, self._to = source.fileno(), target.fileno()
@@ -178,7 +179,7 @@ class _Flow:
     def resume(self) -> None:
         if not (self._is_reading or self.has_source_ended or self.has_ended):
             self._is_reading = True
-            self._loop.add_reader(self._from, self._pump)
+            self._watch.add_reader(self._from, self._pump)
 
     def stop(self) -> None:
         self._pause()
@@ -188,12 +189,12 @@ class _Flow:
     def _pause(self) -> None:
         if self._is_reading:
             self._is_reading = False
-            self._loop.remove_reader(self._from)
+            self._watch.remove_reader(self._from)
 
     def _stop_writing(self) -> None:
         if self._is_writing:
             self._is_writing = False
-            self._loop.remove_writer(self._to)
+            self._watch.remove_writer(self._to)
 
     def _return_pipe(self) -> None:
         pipe, self._pipe = self._pipe, None
@@ -207,10 +208,6 @@ class _Flow:
             for _ in range(_MOVES_PER_WAKE):
                 if not (self._fill() and self._drain()):
                     break
-            else:
-                # Ask anew: libuv tells of a reset once, together with the bytes before it, and then watches no more.
-                self._pause()
-                self.resume()
         except Exception as error:  # noqa: BLE001 - the boundary of this callback: the source or the tap failed, so the tunnel ends
             self._relay.cut(self._source, error)
         else:
@@ -247,7 +244,7 @@ class _Flow:
             self._pause()
             if not self._is_writing:
                 self._is_writing = True
-                self._loop.add_writer(self._to, self._flush)
+                self._watch.add_writer(self._to, self._flush)
             return False
         except OSError as error:
             # It takes no more, but it may have answered before it hung up: what it said is for the other flow to pass on.

@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 from enum import Enum, auto
 
@@ -19,6 +18,7 @@ from pinproxy.http1.framing import request_framing
 from pinproxy.http1.head import RequestHead, parse_request_head
 from pinproxy.http1.target import request_target
 from pinproxy.net.peek import peek_at_least, read_head
+from pinproxy.net.time_limit import time_limit
 from pinproxy.net.transport import SocketTransport
 from pinproxy.proxy.carry import carry
 from pinproxy.proxy.connect import ConnectRequest
@@ -74,7 +74,7 @@ async def serve_proxy_client(visit: Visit) -> None:
 async def _opening(client: socket.socket, proxy: Proxy) -> Opening:
     """Tell SOCKS5 from CONNECT from other HTTP, and refuse what is neither."""
     try:
-        async with asyncio.timeout(proxy.limits.head_seconds):
+        with time_limit(proxy.limits.head_seconds):
             first = await peek_at_least(client, 1)
             while len(first) < len(_CONNECT) and _CONNECT.startswith(first) and first:
                 seen = len(first)
@@ -105,7 +105,7 @@ async def _serve_connect(visit: Visit) -> None:
 
 async def _read_connect(client: socket.socket, proxy: Proxy) -> RequestHead:
     try:
-        async with asyncio.timeout(proxy.limits.head_seconds):
+        with time_limit(proxy.limits.head_seconds):
             head = parse_request_head(await read_head(client, proxy.limits.head_bytes))
     except TimeoutError as error:
         raise HeadTimeout(f"no whole request head within {proxy.limits.head_seconds:g} s") from error

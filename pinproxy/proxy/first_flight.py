@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from pinproxy.authority import Authority
 from pinproxy.errors import HeadTimeout, SniMismatch, SniMissing
 from pinproxy.net.peek import PeekedHello, peek_client_hello
+from pinproxy.net.time_limit import time_limit
 from pinproxy.proxy.connect import ConnectRequest
 from pinproxy.tls.client_hello import ClientHello
 
@@ -22,7 +21,7 @@ async def read_client_hello(request: ConnectRequest) -> PeekedHello:
     """
     seconds = request.proxy.limits.head_seconds
     try:
-        async with asyncio.timeout(seconds):
+        with time_limit(seconds):
             return await peek_client_hello(request.client)
     except TimeoutError as error:
         raise HeadTimeout(f"no whole ClientHello for {request.authority} within {seconds:g} s") from error

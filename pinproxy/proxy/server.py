@@ -193,14 +193,14 @@ class Server:
         for listener in (*self._listeners, *self._route_listeners):
             listener.close()
 
-    def _accepted(self, client: socket.socket) -> None:
+    def _accepted(self, client: socket.socket, name: str) -> None:
         if self._tls_story is not None and client.family != socket.AF_UNIX:
-            accept(client, self._proxy, ALERT, self._tls_story)
+            accept(client, name, self._proxy, ALERT, self._tls_story)
         else:
-            accept(client, self._proxy, HTTP, serve_proxy_client)
+            accept(client, name, self._proxy, HTTP, serve_proxy_client)
 
-    def _accepted_on_route(self, route: Route, client: socket.socket) -> None:
+    def _accepted_on_route(self, route: Route, client: socket.socket, name: str) -> None:
         if route.protocol == "http":
-            accept(client, self._proxy, HTTP, partial(serve_http_route, route=route))
+            accept(client, name, self._proxy, HTTP, partial(serve_http_route, route=route))
         else:
-            accept(client, self._proxy, NO_WORDS, partial(serve_tcp_route, route=route))
+            accept(client, name, self._proxy, NO_WORDS, partial(serve_tcp_route, route=route))

@@ -11,13 +11,13 @@ Each message is taken out of the socket to its last byte and no further: what fo
 
 from __future__ import annotations
 
-import asyncio
 import socket
 from collections.abc import Awaitable, Callable
 
 from pinproxy.authority import Authority
 from pinproxy.errors import AuthRequired, BadRequest, ClientClosed, Draining, HeadTimeout, Refused
 from pinproxy.net.readiness import send_all, wait_readable
+from pinproxy.net.time_limit import time_limit
 from pinproxy.proxy.carry import carry
 from pinproxy.proxy.connect import ConnectRequest
 from pinproxy.proxy.record import Record
@@ -81,7 +81,7 @@ async def serve_socks5(visit: Visit, authenticate: Authenticate | None = None) -
     visit.reply = words = Socks5Reply()
     try:
         # A total over all messages, against slow senders.
-        async with asyncio.timeout(seconds):
+        with time_limit(seconds):
             # 1. and 2.
             record.user = await _agree_on_method(visit.client, words, authenticate)
             # 3.

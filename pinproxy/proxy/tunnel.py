@@ -14,7 +14,6 @@ What this is worth, and what not, stands in docs/guarantees.md.
 
 from __future__ import annotations
 
-import asyncio
 import socket
 
 from pinproxy.authority import Authority
@@ -22,6 +21,7 @@ from pinproxy.errors import HandshakeTimeout, Refused, TlsHandshakeFailed
 from pinproxy.net.peek import PeekedHello
 from pinproxy.net.readiness import send_all, wait_readable
 from pinproxy.net.socket_relay import SocketRelay
+from pinproxy.net.time_limit import time_limit
 from pinproxy.net.upstream import Upstream
 from pinproxy.policy.rule import HostRule
 from pinproxy.proxy.connect import AfterEstablished, ConnectRequest
@@ -91,7 +91,7 @@ async def _verified_answer(wire: Wire, peeked: PeekedHello, server: socket.socke
     # All of it is there: it was peeked at.
     hello = request.client.recv(peeked.size_bytes)
     try:
-        async with asyncio.timeout(seconds):
+        with time_limit(seconds):
             await send_all(server, hello)
             return await _held_until_verdict(wire, server, request.authority)
     except TimeoutError as error:

@@ -17,7 +17,6 @@ from typing import Any
 from pinproxy.errors import ClientClosed, DownstreamTlsFailed, Draining, InternalError, Overloaded, Refused
 from pinproxy.net.lingering_close import LingeringClose
 from pinproxy.net.transport import SocketTransport
-from pinproxy.net.upstream import format_address
 from pinproxy.proxy.connect import AfterEstablished, Reply
 from pinproxy.proxy.live import Slot
 from pinproxy.proxy.proxy import Proxy
@@ -54,20 +53,20 @@ class Visit:
 Story = Callable[[Visit], Coroutine[Any, Any, None]]
 
 
-def accept(client: socket.socket, proxy: Proxy, reply: Reply, story: Story) -> None:
+def accept(client: socket.socket, name: str, proxy: Proxy, reply: Reply, story: Story) -> None:
     """Take an accepted socket: begin its story, or turn it away."""
     # 1.
     if proxy.is_draining or len(proxy.live) >= proxy.limits.connections:
-        _turn_away(client, proxy, reply)
+        _turn_away(client, name, proxy, reply)
         return
-    visit = Visit(client, proxy, proxy.live.add(), reply, _peer_name(client))
+    visit = Visit(client, proxy, proxy.live.add(), reply, name)
     visit.slot.task = task = proxy.spawn(_serve(visit, story))
     # Not in the task itself: one that is cancelled before its first step never gets as far as its own `except`.
     task.add_done_callback(lambda ended: _hang_up(visit) if ended.cancelled() else None)
 
 
-def _turn_away(client: socket.socket, proxy: Proxy, reply: Reply) -> None:
-    record = Record(proxy, _peer_name(client), "none")
+def _turn_away(client: socket.socket, name: str, proxy: Proxy, reply: Reply) -> None:
+    record = Record(proxy, name, "none")
     refusal: Refused
     if proxy.is_draining:
         refusal = Draining("the proxy is shutting down and takes no new connection")
@@ -130,10 +129,3 @@ def _answer(client: socket.socket, answer: bytes, proxy: Proxy, slot: Slot) -> N
         return
     transport.write(answer)
     farewell.take_over(transport)
-
-
-def _peer_name(client: socket.socket) -> str:
-    try:
-        return format_address(client.getpeername())
-    except OSError:
-        return "gone"

@@ -140,7 +140,7 @@ async def speak(proxy: RunningProxy, *messages: bytes) -> bytes:
         return (user, password) == (b"ann", b"s3cret")
 
     story = partial(serve_socks5, authenticate=is_ann)
-    accept(ours, proxy.server._proxy, HTTP, story)
+    accept(ours, "unix", proxy.server._proxy, HTTP, story)
     theirs.setblocking(False)  # noqa: FBT003 - the same
     reader, writer = await asyncio.open_connection(sock=theirs)
     writer.write(b"".join(messages))

@@ -22,9 +22,11 @@ class Door:
 
     def __init__(self) -> None:
         self.came: asyncio.Queue[socket.socket] = asyncio.Queue()
+        self.names: list[str] = []
 
-    def __call__(self, client: socket.socket) -> None:
+    def __call__(self, client: socket.socket, name: str) -> None:
         """Let in."""
+        self.names.append(name)
         self.came.put_nowait(client)
 
     async def next(self) -> socket.socket:
@@ -54,6 +56,7 @@ async def test_clients_come_in_ready_for_use() -> None:
             assert came.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
             assert came.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
             assert came.getpeername() == client.getsockname()
+            assert door.names == [f"127.0.0.1:{client.getsockname()[1]}"]
             assert not os.get_inheritable(came.fileno())
     listener.close()
 

@@ -68,7 +68,7 @@ def test_what_is_no_socket_is_left_alone(tmp_path: Path) -> None:
 
 async def test_the_path_is_gone_when_the_listener_is(tmp_path: Path) -> None:
     """So that the next one need not ask whether it is stale."""
-    listener = Listener(UnixAddress(tmp_path / "s"), socket.socket.close)
+    listener = Listener(UnixAddress(tmp_path / "s"), lambda sock, _name: sock.close())
     assert listener.bind() == UnixAddress(tmp_path / "s")
     assert (tmp_path / "s").is_socket()
     listener.start()
@@ -92,7 +92,7 @@ def test_a_path_that_cannot_be_listened_on_is_a_problem_of_the_settings(name: st
     """The text names the path as the configuration writes it, and the reason."""
     address = UnixAddress(tmp_path / name)
     with pytest.raises(SettingsError) as refused:
-        Listener(address, socket.socket.close).bind()
+        Listener(address, lambda sock, _name: sock.close()).bind()
     assert str(refused.value) == f"listen: cannot listen on {address}: {reason}" + (
         "; move it, or listen elsewhere" if name == "." else ""
     )
