@@ -44,6 +44,7 @@ COMMANDS: dict[str, dict[str, Entry]] = {
         "export": Entry("pin_exchange", "export_pins", "Write the pins of a configuration as another program's pin file."),
         "check": Entry("check", "check", "Validate a configuration and point out what is seldom meant."),
         "verify": Entry("verify", "verify", "Verify every listed host as the proxy would, at each of its addresses."),
+        "explain": Entry("explain", "explain", "Explain what would happen to a host, or what happened to a connection."),
         "hash-password": Entry("hash_password", "hash_password", "Print the hash of a password, for `client_auth`."),
         "schema": Entry("schema", "schema", "Print the JSON schema of the configuration, for editors."),
     },

@@ -60,7 +60,7 @@ def _described(found: dict[str, Any]) -> str:
     if refusals:
         shown = refusals[:_REFUSALS_SHOWN]
         lines = [tuple(_text(item[key]) for key in ("last_at", "id", "authority", "code", "count")) for item in shown]
-        head = f"refusals, newest first ({len(shown)} of {len(refusals)}):"
+        head = f"refusals, newest first ({len(shown)} of {len(refusals)}; `pinproxy explain ID` tells the story):"
         parts.append(f"{head}\n{columns(('AT', 'ID', 'AUTHORITY', 'CODE', 'TIMES'), lines)}")
     return "\n\n".join(parts)
 

@@ -79,7 +79,7 @@ def _named(table: PolicyTable, name: str) -> tuple[Authority, ...]:
 
 def _ports_of(table: PolicyTable, host: str) -> tuple[Authority, ...]:
     """List where a host is asked: the ports of every rule that covers it, and 443 if one is for every port."""
-    ports = dict.fromkeys(port for rule in table.rules if rule.pattern.covers(host) for port in (sorted(rule.ports) or (_HTTPS,)))
+    ports = dict.fromkeys(port for rule in table.rules_for(host) for port in (sorted(rule.ports) or (_HTTPS,)))
     return tuple(Authority(host, port) for port in ports)
 
 

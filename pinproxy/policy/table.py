@@ -68,6 +68,11 @@ class PolicyTable:
                     return rule
         return None
 
+    def rules_for(self, host: str) -> tuple[HostRule, ...]:
+        """List every rule that covers a host, for whatever port, in the order in which they are asked."""
+        found = (self._by_pattern.get(pattern, ()) for pattern in _candidates(host))
+        return tuple(rule for rules in found for rule in sorted(rules, key=lambda rule: not rule.ports))
+
     def names_host(self, host: str) -> bool:
         """Tell whether any rule covers a host, for whatever port."""
         return any(pattern in self._by_pattern for pattern in _candidates(host))

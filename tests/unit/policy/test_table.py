@@ -66,6 +66,12 @@ def test_a_rule_that_names_the_port_beats_one_for_every_port() -> None:
         assert met(PolicyTable(order), "x.com", 443) == "x.com"
 
 
+def test_the_rules_of_a_host_come_in_the_order_in_which_they_are_asked() -> None:
+    """Whoever explains the winner explains the others too; rules for other ports are among them."""
+    table = PolicyTable((rule("**.x.com"), rule("a.x.com"), rule("a.x.com", 8443), rule("*.x.com", 443), rule("*.y.com")))
+    assert [found.label for found in table.rules_for("a.x.com")] == ["a.x.com:8443", "a.x.com", "*.x.com:443", "**.x.com"]
+
+
 def test_an_empty_table_lists_no_host_and_denies() -> None:
     """Nothing configured is nothing allowed."""
     table = PolicyTable(())
