@@ -19,12 +19,13 @@ from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
 from pinproxy.authority import is_ip_address
-from pinproxy.errors import ChainInvalid, HostnameMismatch
+from pinproxy.errors import CertificateExpired, ChainInvalid, HostnameMismatch
 from pinproxy.pins.chain import SentChain, VerifiedChain, certificate
 from pinproxy.policy.rule import TrustAnchors
 
-# The verifier's own words for a name that does not match; it has no exception type of its own for it.
-_NAME_MISMATCH = "leaf certificate has no matching subjectAltName"
+# The verifier's own words for a name and for dates; it has no exception types of its own for them.
+_NAME_MISMATCHES = ("leaf certificate has no matching subjectAltName", "leaf server certificate has no subjectAltName")
+_OUTSIDE_VALIDITY = "cert is not valid at validation time"
 
 # Validation costs 0.25 ms, and most connections of a host show the chain that the last one showed.
 _REMEMBERED_PATHS = 1024
@@ -45,7 +46,8 @@ def build_verified_chain(sent: SentChain, host: str, anchors: TrustAnchors, now:
         The chain, leaf first, anchor included. Certificates that were sent and are not on the path are not in it.
 
     Raises:
-        HostnameMismatch: The leaf is for another name.
+        HostnameMismatch: The leaf is for another name, or for none.
+        CertificateExpired: A certificate that the path needs is outside its validity.
         ChainInvalid: No path, or a certificate that breaks the profile.
     """
     key = (sent, host, anchors)
@@ -69,14 +71,21 @@ def _validate(sent: SentChain, host: str, anchors: TrustAnchors, now: datetime) 
         policy = PolicyBuilder().store(_store(anchors)).time(now.astimezone(UTC).replace(tzinfo=None))
         path = policy.build_server_verifier(subject).verify(leaf, others)
     except VerificationError as error:
-        reason = str(error)
-        if _NAME_MISMATCH in reason:
+        reason = _reason(error)
+        if any(words in reason for words in _NAME_MISMATCHES):
             raise HostnameMismatch(f"the server's certificate does not name {host}") from error
+        if _OUTSIDE_VALIDITY in reason:
+            raise CertificateExpired(f"a certificate in the chain of {host} is outside its validity") from error
         raise ChainInvalid(f"no valid path from the certificate of {host} to a root of {anchors.name}: {reason}") from error
     except ValueError as error:
         # A certificate that only one of two parsers can read is not one to trust.
         raise ChainInvalid(f"a certificate sent by {host} cannot be parsed") from error
     return VerifiedChain(tuple(certificate(item.public_bytes(Encoding.DER)) for item in path))
+
+
+def _reason(error: VerificationError) -> str:
+    """Keep the verifier's words without what it quotes of a certificate, which the server can choose and make long."""
+    return str(error).partition(" (encountered processing")[0].partition(": AlgorithmIdentifier")[0]
 
 
 @lru_cache(maxsize=64)

@@ -18,8 +18,9 @@ import pytest
 
 from tests.harness.running import HOST, RunningProxy
 
-Way = Literal["origination", "interception"]
+Way = Literal["origination", "interception", "tunnel"]
 each_way = pytest.mark.parametrize("way", ["origination", "interception"])
+every_way = pytest.mark.parametrize("way", ["origination", "interception", "tunnel"])  # the last wants a rule that tunnels
 _SECONDS = 10.0
 
 
@@ -137,9 +138,25 @@ def intercept(proxy: RunningProxy, host: str = HOST, path: str = "/", port: int 
             return read_answer(tls)
 
 
+def tunnel(proxy: RunningProxy, host: str = HOST, path: str = "/") -> Answer:
+    """Send one GET through CONNECT and TLS 1.2 of the client's own, which trusts anybody: only the proxy can say no."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    with connect(proxy) as sock:
+        sock.sendall(connect_head(host))
+        answer = read_answer(sock)
+        if answer.status != 200:
+            return answer
+        with context.wrap_socket(sock, server_hostname=host, suppress_ragged_eofs=False) as tls:
+            tls.sendall(get_head(path, host))
+            return read_answer(tls)
+
+
 async def ask(way: Way, proxy: RunningProxy, host: str = HOST) -> Answer:
-    """Ask for `/` of a host, in one way or the other."""
-    return await asyncio.to_thread({"origination": originate, "interception": intercept}[way], proxy, host)
+    """Ask for `/` of a host, in one way or another."""
+    ways = {"origination": originate, "interception": intercept, "tunnel": tunnel}
+    return await asyncio.to_thread(ways[way], proxy, host)
 
 
 def hello_and_rest(context: ssl.SSLContext, server_hostname: str) -> tuple[bytes, ssl.SSLObject, ssl.MemoryBIO, ssl.MemoryBIO]:

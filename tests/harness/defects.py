@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from tests.harness.pki import NOW, YEAR, Issued, Key, general_name, subject_name
@@ -123,6 +124,7 @@ class Forged(Issued):
     """A certificate whose bytes no library of ours would write; the properties give them as they are."""
 
     _der: bytes
+    _key_pem: bytes | None = None
 
     @property
     def der(self) -> bytes:
@@ -134,6 +136,11 @@ class Forged(Issued):
         """PEM of the certificate."""
         return ssl.DER_cert_to_PEM_cert(self._der).encode("ascii")
 
+    @property
+    def key_pem(self) -> bytes:
+        """PEM of the private key."""
+        return super().key_pem if self._key_pem is None else self._key_pem
+
 
 def reforge(issued: Issued, old: bytes, new: bytes) -> Issued:
     """Replace bytes in a certificate by as many others, and have its issuer sign it again.
@@ -144,17 +151,55 @@ def reforge(issued: Issued, old: bytes, new: bytes) -> Issued:
         new: What is to stand there.
     """
     tbs = issued.certificate.tbs_certificate_bytes
-    signer = (issued.issuer or issued).key
     assert tbs.count(old) == 1
     assert len(old) == len(new)
+    return _signed_again(issued, tbs.replace(old, new))
+
+
+def with_public_key(issued: Issued, spki_der: bytes, key_pem: bytes) -> Issued:
+    """Give a certificate a public key in a form that our libraries read and do not write.
+
+    Args:
+        issued: Signed by an EC key.
+        spki_der: The SubjectPublicKeyInfo.
+        key_pem: The private key that goes with it, for a server to load.
+    """
+    fields = _content(issued.certificate.tbs_certificate_bytes)
+    assert fields.count(_spki(issued)) == 1
+    forged = _signed_again(issued, _element(0x30, fields.replace(_spki(issued), spki_der)))
+    object.__setattr__(forged, "_key_pem", key_pem)
+    return forged
+
+
+def as_version_1(issued: Issued) -> Issued:
+    """Make a certificate of X.509 version 1 of another: no extensions, and nothing that tells a CA from a leaf."""
+    fields = _content(issued.certificate.tbs_certificate_bytes)
+    # > RFC 5280 §4.1: version [0] EXPLICIT Version DEFAULT v1, … extensions [3] EXPLICIT Extensions OPTIONAL
+    version = bytes.fromhex("a003020102")
+    assert fields.startswith(version)
+    return _signed_again(issued, _element(0x30, fields.partition(_spki(issued))[0].removeprefix(version) + _spki(issued)))
+
+
+def _signed_again(issued: Issued, tbs: bytes) -> Issued:
+    """Make a certificate of other bytes than its issuer, whose key is an EC one, has signed."""
+    signer = (issued.issuer or issued).key
     assert isinstance(signer, ec.EllipticCurvePrivateKey)
-    tbs = tbs.replace(old, new)
     # > RFC 5280 §4.1: Certificate ::= SEQUENCE { tbsCertificate, signatureAlgorithm, signatureValue BIT STRING }
     algorithm = bytes.fromhex("300a06082a8648ce3d040302")  # ecdsa-with-SHA256
     signature = _element(0x03, b"\x00" + signer.sign(tbs, ec.ECDSA(hashes.SHA256())))
     forged = Forged(issued.certificate, issued.key, issued.issuer)
     object.__setattr__(forged, "_der", _element(0x30, tbs + algorithm + signature))
     return forged
+
+
+def _spki(issued: Issued) -> bytes:
+    return issued.certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+def _content(element: bytes) -> bytes:
+    """Take the tag and the length off a DER element."""
+    first = element[1]
+    return element[2:] if first < 0x80 else element[2 + (first & 0x7F) :]
 
 
 def _element(tag: int, content: bytes) -> bytes:

@@ -61,6 +61,8 @@ async def ask_once(
         clock: Of the proxy.
         rule: Further fields of the rule.
     """
+    if way == "tunnel":
+        rule = {"connect": "tunnel", "tls13": "refuse", **rule}
     async with running_origin(context, handler) as origin:
         entry = host_rule(
             () if isinstance(pins, PinSet) else pins, trust, host=host, port=origin.port, **_without_pins(pins, rule)

@@ -1,6 +1,7 @@
 """Chains that are not valid are denied in every mode, whatever the pins say; each chain here has its pins right.
 
-Drawn: what is sent, and in [brackets] what is wrong with it. The twin of all of them is `test_the_sound_chain_is_served`.
+The chains are drawn in tests/harness/bad_chains.py; the twin of all of them is `test_the_sound_chain_is_served`. In a tunnel the
+preflight is what denies them here; how the wire does is in test_chain_defects_on_the_wire.py.
 """
 
 from __future__ import annotations
@@ -9,96 +10,18 @@ from datetime import timedelta
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from pinproxy.policy.rule import Mode
-from tests.harness.clients import Way, each_way
-from tests.harness.defects import forge_ca, forge_leaf, key_usage
+from tests.harness.bad_chains import CA, INVALID, OUT_OF_TIME, SOUND, TRUST, WRONG_NAME
+from tests.harness.clients import Way, each_way, every_way
+from tests.harness.defects import forge_leaf
 from tests.harness.outcome import ask_once, assert_denied, assert_served
-from tests.harness.pki import NOW, YEAR, Issued, make_intermediate, make_leaf, make_root, server_context
+from tests.harness.pki import NOW, YEAR, Issued, server_context
 from tests.harness.running import HOST
 
-#     the root, which is trusted
-#      └─ CA
-#          └─ leaf  api.example.test
-ROOT = make_root()
-CA = forge_ca(ROOT, "Sound CA")
-DAY = timedelta(days=1)
-TRUST = ROOT.anchors
-
-each_mode = pytest.mark.parametrize("mode", ["enforce", "report-only"])
-
-
-def under(*extensions: tuple[x509.ExtensionType, bool], without: type[x509.ExtensionType] | None = None) -> Issued:
-    """Make a leaf under an intermediate that has these extensions instead, or lacks one."""
-    return forge_leaf(forge_ca(ROOT, "Odd CA", instead=extensions, without=[without] if without else []), HOST)
-
-
-def chain_of_three(path_length: int) -> Issued:
-    """Make a leaf under two intermediates, the upper of which allows that many below it."""
-    upper = forge_ca(ROOT, "Upper CA", instead=[(x509.BasicConstraints(ca=True, path_length=path_length), True)])
-    return forge_leaf(forge_ca(upper, "Lower CA"), HOST)
-
-
-def for_purpose(purpose: x509.ObjectIdentifier) -> tuple[x509.ExtensionType, bool]:
-    """Make an extendedKeyUsage."""
-    return x509.ExtendedKeyUsage([purpose]), False
-
-
-def permitting(domain: str) -> tuple[x509.ExtensionType, bool]:
-    """Make nameConstraints."""
-    return x509.NameConstraints(permitted_subtrees=[x509.DNSName(domain)], excluded_subtrees=None), True
-
-
-UNKNOWN = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.3.6.1.4.1.55555.1"), b"\x05\x00")
-CLIENT_AUTH, SERVER_AUTH = ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH
-ANOTHER_ROOT = make_root("Nobody's Root")
-
-INVALID = {
-    # leaf <- [a root that is not trusted]
-    "untrusted root": make_leaf(ANOTHER_ROOT, HOST),
-    # leaf <- CA of another root <- [not trusted], the untrusted root sent along
-    "untrusted intermediate": make_leaf(make_intermediate(ANOTHER_ROOT), HOST),
-    # [leaf, its own issuer]
-    "self-signed": forge_leaf(None, HOST),
-    # [leaf for clients] <- CA
-    "leaf for clients only": forge_leaf(CA, HOST, instead=[for_purpose(CLIENT_AUTH)]),
-    # leaf <- [CA for clients]
-    "intermediate for clients only": under(for_purpose(CLIENT_AUTH)),
-    # leaf <- Lower CA <- [Upper CA, path length 0]
-    "path length exceeded": chain_of_three(0),
-    # leaf <- [CA that permits only other.test]
-    "name constraints violated": under(permitting("other.test")),
-    # leaf <- [not a CA]
-    "CA bit false": under((x509.BasicConstraints(ca=False, path_length=None), True)),
-    # leaf <- [no basicConstraints]
-    "CA bit missing": under(without=x509.BasicConstraints),
-    # leaf <- [CA that may not sign certificates]
-    "CA may not sign": under((key_usage(digital_signature=True), True)),
-    # [leaf with RSA-1024] <- CA
-    "RSA-1024": forge_leaf(CA, HOST, key=rsa.generate_private_key(65537, 1024)),  # noqa: S505 - the defect
-    # [leaf with a critical extension that nobody knows] <- CA
-    "unknown critical extension": forge_leaf(CA, HOST, instead=[(UNKNOWN, True)]),
-    # leaf <- [CA that signed with another key than the one it shows]
-    "wrong signature": forge_leaf(forge_ca(None, "Sound CA"), HOST),
-}
-
-WRONG_NAME = {
-    "another host": forge_leaf(CA, "other.example.test"),
-    "the name in the CN alone": forge_leaf(CA, common_name=HOST),
-    "the name in the CN beside another": forge_leaf(CA, "other.example.test", common_name=HOST),
-    "a wildcard over two labels": forge_leaf(CA, "*.test"),
-    "a wildcard inside a label": forge_leaf(CA, "a*.example.test"),
-    "a parent": forge_leaf(CA, "example.test"),
-    "a longer name": forge_leaf(CA, f"{HOST}.evil.test"),
-}
-
-OUT_OF_TIME = {
-    "ended": forge_leaf(CA, HOST, not_before=NOW - YEAR, not_after=NOW - DAY),
-    "not begun": forge_leaf(CA, HOST, not_before=NOW + DAY, not_after=NOW + YEAR),
-    "issuer ended": forge_leaf(forge_ca(ROOT, "Old CA", not_after=NOW - DAY), HOST),
-}
+# The mode has no part in these verdicts (tests/unit/policy/test_verify.py), so report-only, the laxer one, is tried most.
+MODES = [("origination", "enforce"), ("origination", "report-only"), ("interception", "report-only"), ("tunnel", "report-only")]
+each_way_and_mode = pytest.mark.parametrize(("way", "mode"), MODES)
 
 
 @pytest.mark.attack(
@@ -113,8 +36,7 @@ OUT_OF_TIME = {
     topic="certificates",
     motive="RFC 5280 §6; Envoy's ACCEPT_UNTRUSTED",
 )
-@each_way
-@each_mode
+@each_way_and_mode
 @pytest.mark.parametrize("leaf", INVALID.values(), ids=INVALID.keys())
 async def test_an_invalid_chain_is_denied_in_report_only_too(way: Way, mode: Mode, leaf: Issued) -> None:
     """RFC 5280 §6: report-only is about pins, and the pin of this leaf matches besides."""
@@ -128,8 +50,7 @@ async def test_an_invalid_chain_is_denied_in_report_only_too(way: Way, mode: Mod
     topic="certificates",
     motive="RFC 9525 §6; CVE-2021-0341",
 )
-@each_way
-@each_mode
+@each_way_and_mode
 @pytest.mark.parametrize("leaf", WRONG_NAME.values(), ids=WRONG_NAME.keys())
 async def test_a_certificate_for_another_name_is_denied_in_report_only_too(way: Way, mode: Mode, leaf: Issued) -> None:
     """RFC 9525 §6: the subjectAltName, and never the common name."""
@@ -143,8 +64,7 @@ async def test_a_certificate_for_another_name_is_denied_in_report_only_too(way: 
     topic="certificates",
     motive="RFC 5280 §4.1.2.5",
 )
-@each_way
-@each_mode
+@each_way_and_mode
 @pytest.mark.parametrize("leaf", OUT_OF_TIME.values(), ids=OUT_OF_TIME.keys())
 async def test_a_chain_outside_its_dates_is_denied_in_report_only_too(way: Way, mode: Mode, leaf: Issued) -> None:
     """RFC 5280 §4.1.2.5."""
@@ -152,21 +72,7 @@ async def test_a_chain_outside_its_dates_is_denied_in_report_only_too(way: Way, 
     assert_denied(outcome, "certificate_expired", status=502)
 
 
-SOUND = {
-    "plain": forge_leaf(CA, HOST),
-    "for servers and clients": forge_leaf(CA, HOST, instead=[(x509.ExtendedKeyUsage([CLIENT_AUTH, SERVER_AUTH]), False)]),
-    "intermediate for servers": under(for_purpose(SERVER_AUTH)),
-    "path length met": chain_of_three(1),
-    "name constraints met": under(permitting("example.test")),
-    "RSA-2048": forge_leaf(CA, HOST, key=rsa.generate_private_key(65537, 2048)),
-    "unknown extension, not critical": forge_leaf(CA, HOST, instead=[(UNKNOWN, False)]),
-    "a wildcard for the first label": forge_leaf(CA, "*.example.test"),
-    "another common name": forge_leaf(CA, HOST, common_name="other.example.test"),
-    "ends soon": forge_leaf(CA, HOST, not_after=NOW + timedelta(minutes=30)),
-}
-
-
-@each_way
+@every_way
 @pytest.mark.parametrize("leaf", SOUND.values(), ids=SOUND.keys())
 async def test_the_sound_chain_is_served(way: Way, leaf: Issued) -> None:
     """The twins: each differs in one thing from one of the chains above."""
@@ -182,7 +88,7 @@ async def test_the_sound_chain_is_served(way: Way, leaf: Issued) -> None:
     topic="certificates",
     motive="RFC 5280 §4.1.2.5; limbo's validity::notafter-exact",
 )
-@each_way
+@every_way
 @pytest.mark.parametrize("seconds", [0, 1])
 async def test_the_last_second_of_a_certificate_is_still_inside(way: Way, seconds: int) -> None:
     """RFC 5280 §4.1.2.5: through notAfter, inclusive; one second later it is over, although the machine's clock disagrees."""
@@ -193,6 +99,21 @@ async def test_the_last_second_of_a_certificate_is_still_inside(way: Way, second
         assert_denied(outcome, "certificate_expired", status=502)
     else:
         assert_served(outcome)
+
+
+@pytest.mark.attack(
+    "the proxy's clock is a year behind or ahead",
+    expect="certificate_expired",
+    topic="certificates",
+    motive="RFC 5280 §4.1.2.5",
+)
+@every_way
+@pytest.mark.parametrize("away", [-YEAR, YEAR], ids=["behind", "ahead"])
+async def test_a_clock_that_is_a_year_off_denies_what_is_valid_today(way: Way, away: timedelta) -> None:
+    """The wall clock is believed, both ways; the twin with the right one is `test_the_sound_chain_is_served`."""
+    leaf = SOUND["plain"]
+    outcome = await ask_once(way, server_context(leaf), [leaf.pin], TRUST, clock=lambda: NOW + away)
+    assert_denied(outcome, "certificate_expired", status=502)
 
 
 # --- addresses ---------------------------------------------------------------------------------------------------------

@@ -6,10 +6,11 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from pinproxy.errors import ChainInvalid, HostnameMismatch
+from pinproxy.errors import CertificateExpired, ChainInvalid, HostnameMismatch, Refused
 from pinproxy.pins.chain import Certificate, SentChain, certificate
 from pinproxy.policy.path import build_verified_chain
 from pinproxy.policy.rule import TrustAnchors
+from tests.harness.bad_chains import INVALID, OUT_OF_TIME, TRUST, WRONG_NAME
 from tests.harness.pki import NOW, Issued, make_intermediate, make_leaf, make_root
 
 HOST = "api.example.test"
@@ -92,8 +93,35 @@ def test_now_is_an_instant_in_whatever_zone_it_is_given() -> None:
     end = LEAF.certificate.not_valid_after_utc
     for zone in (UTC, timezone(timedelta(hours=14)), timezone(timedelta(hours=-12))):
         assert built(LEAF, LOWER, UPPER, now=end.astimezone(zone)) == WHOLE
-        with pytest.raises(ChainInvalid):
+        with pytest.raises(CertificateExpired):
             built(LEAF, LOWER, UPPER, now=(end + timedelta(seconds=1)).astimezone(zone))
+
+
+CODES = {"hostname_mismatch": WRONG_NAME, "certificate_expired": OUT_OF_TIME, "chain_invalid": INVALID}
+# What only the handshake can judge: this key is too weak for OpenSSL, and a leaf's key signs nothing on the path.
+OF_THE_HANDSHAKE = {"RSA-1024"}
+OF_EVERY_KIND = {
+    f"{code}, {name}": (leaf, code)
+    for code, chains in CODES.items()
+    for name, leaf in chains.items()
+    if name not in OF_THE_HANDSHAKE
+}
+
+
+@pytest.mark.attack(
+    "words that a server put into its certificate, or a key of many bytes, quoted in the text of a refusal",
+    expect="neutralise",
+    topic="secrets",
+    motive="CWE-117",
+)
+@pytest.mark.parametrize(("leaf", "code"), OF_EVERY_KIND.values(), ids=OF_EVERY_KIND.keys())
+def test_a_refusal_has_the_code_of_its_cause_and_quotes_no_certificate(leaf: Issued, code: str) -> None:
+    """What is wrong with a name or a date has its own code; what the certificate says of itself is the server's to choose."""
+    with pytest.raises(Refused) as refused:
+        built(*leaf.sent_chain(), anchors=TRUST)
+    assert refused.value.code == code
+    assert "Certificate(" not in refused.value.detail
+    assert len(refused.value.detail) < 250
 
 
 def test_bytes_that_are_no_certificate_are_refused() -> None:
