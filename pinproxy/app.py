@@ -28,7 +28,7 @@ from pinproxy.proxy.server import Server
 from pinproxy.proxy.tls_front import front_context
 from pinproxy.report.log import configure_logging
 from pinproxy.report.metrics import Metrics
-from pinproxy.report.observations import Observations
+from pinproxy.report.observations_file import ObservationsFile
 from pinproxy.report.reporter import Reporter
 from pinproxy.report.status_book import StatusBook
 from pinproxy.settings.checks import exposed_addresses, startup_warnings
@@ -116,7 +116,8 @@ class App:
         self._log = configure_logging(settings.log.format, settings.log.level)
         self._metrics = Metrics()
         self._book = StatusBook()
-        self._observations = Observations()
+        self._observations_file = ObservationsFile(settings.observations.file, self._log.logger)
+        self._observations = self._observations_file.load(clock())
         self._reporter = Reporter(self._log, self._metrics, self._book, self._observations)
         table = build_policy_table(settings, load_system_roots)
         self.local_ca = _make_local_ca(settings, table, clock())
@@ -153,26 +154,8 @@ class App:
             SettingsError: An address cannot be bound.
         """
         with self._signals_handled():
-            self.server.start()
-            self.addresses = self.server.addresses
-            self._warn_of_settings()
-            try:
-                async with self._admin_running():
-                    self._log.logger.info(
-                        "started",
-                        listen=[str(address) for address in (*self.addresses, *self.server.sockets)],
-                        routes=[
-                            f"{address} to {route.to}"
-                            for address, route in zip(self.server.route_addresses, self._settings.routes, strict=True)
-                        ],
-                        admin=str(self.admin_address) if self.admin_address else None,
-                        published=str(self._settings.local_ca.publish) if self._settings.local_ca.publish else None,
-                    )
-                    if started is not None:
-                        started(self)
-                    await self._serve()
-            finally:
-                await self.server.stop()
+            async with self._observations_file.kept_up(self._observations, self._clock):
+                await self._run(started)
         self._log.logger.info("stopped")
         self._log.close()
 
@@ -202,6 +185,28 @@ class App:
 
     # --- parts ------------------------------------------------------------------------------------------------------
 
+    async def _run(self, started: Callable[[App], None] | None) -> None:
+        self.server.start()
+        self.addresses = self.server.addresses
+        self._warn_of_settings()
+        try:
+            async with self._admin_running():
+                self._log.logger.info(
+                    "started",
+                    listen=[str(address) for address in (*self.addresses, *self.server.sockets)],
+                    routes=[
+                        f"{address} to {route.to}"
+                        for address, route in zip(self.server.route_addresses, self._settings.routes, strict=True)
+                    ],
+                    admin=str(self.admin_address) if self.admin_address else None,
+                    published=str(self._settings.local_ca.publish) if self._settings.local_ca.publish else None,
+                )
+                if started is not None:
+                    started(self)
+                await self._serve()
+        finally:
+            await self.server.stop()
+
     async def _serve(self) -> None:
         watching = asyncio.create_task(self._watch.run(self._poll_seconds)) if self._watch is not None else None
         try:
@@ -227,7 +232,8 @@ class App:
         def condition() -> Condition:
             return Condition(listeners_bound=self.server.is_listening, is_draining=self._stop_wanted.is_set())
 
-        admin = AdminServer(self._settings.admin, AdminView(condition, self._metrics, self._book, lambda: self.local_ca.ca_pem))
+        view = AdminView(condition, self._metrics, self._book, lambda: self.local_ca.ca_pem, self._observations)
+        admin = AdminServer(self._settings.admin, view)
         try:
             self.admin_address = await admin.start()
         except OSError as error:

@@ -22,6 +22,7 @@ from pinproxy.admin.view import AdminView, check_readiness
 from pinproxy.authority import Authority, parse_authority
 from pinproxy.errors import BadRequest
 from pinproxy.report.exposition import Exposition
+from pinproxy.report.observations_file import dump_observations
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -41,7 +42,7 @@ _IDLE_SECONDS = 75.0
 
 
 class AdminServer:
-    """Serves `/livez`, `/readyz`, `/metrics`, `/ca.pem`, `/api/hosts` and, at `/`, the status page."""
+    """Serves `/livez`, `/readyz`, `/metrics`, `/ca.pem`, `/api/hosts`, `/api/observations` and, at `/`, the status page."""
 
     def __init__(self, address: Authority, view: AdminView, names: frozenset[str] = frozenset()) -> None:
         """Lay out the routes; nothing listens yet.
@@ -76,6 +77,7 @@ class AdminServer:
                 web.get("/metrics", self._show_metrics),
                 web.get("/ca.pem", self._give_ca),
                 web.get("/api/hosts", self._list_hosts),
+                web.get("/api/observations", self._list_observations),
             ]
         )
         runner = web.AppRunner(application, access_log=None, keepalive_timeout=_IDLE_SECONDS, shutdown_timeout=1.0)
@@ -108,7 +110,8 @@ class AdminServer:
         try:
             return await handler(request)
         except web.HTTPNotFound:
-            return web.Response(status=404, text="there is /, /livez, /readyz, /metrics, /ca.pem and /api/hosts\n")
+            there = "/, /livez, /readyz, /metrics, /ca.pem, /api/hosts and /api/observations"
+            return web.Response(status=404, text=f"there is {there}\n")
 
     def _is_ours(self, host: str) -> bool:
         try:
@@ -138,6 +141,10 @@ class AdminServer:
 
     async def _list_hosts(self, _request: web.Request) -> web.Response:
         return web.json_response(describe_hosts(self._view, datetime.now(UTC)))
+
+    async def _list_observations(self, _request: web.Request) -> web.Response:
+        body = await dump_observations(self._view.observations, datetime.now(UTC))
+        return web.Response(body=body, headers={"Content-Type": "application/json; charset=utf-8"})
 
 
 async def _answer_livez(_request: web.Request) -> web.Response:

@@ -210,7 +210,8 @@ def _refusal(refusal: RefusalRecord, now: datetime) -> Html:
 
 
 def _footer() -> Html:
-    links = (tag("a", name, href=name) for name in ("/api/hosts", "/metrics", "/ca.pem", "/readyz", "/livez"))
+    names = ("/api/hosts", "/api/observations", "/metrics", "/ca.pem", "/readyz", "/livez")
+    links = (tag("a", name, href=name) for name in names)
     return tag("footer", tag("div", *links, class_="row"))
 
 

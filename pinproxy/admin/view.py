@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pinproxy.report.metrics import Metrics
+from pinproxy.report.observations import Observations
 from pinproxy.report.status_book import StatusBook
 
 
@@ -31,12 +32,14 @@ class AdminView:
         metrics: What happened.
         book: What is the case.
         ca_pem: The local CA's certificate, PEM; None where no host is intercepted.
+        observations: What is known of each host beyond one connection.
     """
 
     condition: Callable[[], Condition]
     metrics: Metrics
     book: StatusBook
     ca_pem: Callable[[], bytes | None]
+    observations: Observations
 
 
 @dataclass(frozen=True, slots=True)

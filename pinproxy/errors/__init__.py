@@ -42,6 +42,7 @@ from pinproxy.errors.own import (
 )
 from pinproxy.errors.syntax import (
     CertificateSyntaxError,
+    ObservationsSyntaxError,
     PatternSyntaxError,
     PinFormatError,
     PinSyntaxError,
@@ -92,6 +93,7 @@ __all__ = [
     "InternalError",
     "LoopDetected",
     "NotTls",
+    "ObservationsSyntaxError",
     "OverloadError",
     "Overloaded",
     "PatternSyntaxError",

@@ -57,6 +57,10 @@ class PinFormatError(PinproxyError):
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 
+class ObservationsSyntaxError(PinproxyError, ValueError):
+    """A file or answer that is no record of observations this version reads; the text says what was found."""
+
+
 class TlsSyntaxError(PinproxyError, ValueError):
     """Bytes that are no TLS; the reader that knows whose they are turns it into a refusal."""
 

@@ -143,7 +143,7 @@ class UpstreamOpener:
         tls, facts = await shake_hands_with_server(sock, context, authority, self._limits.handshake_seconds)
         try:
             # 3.
-            last_good = self._recall(authority, rule)
+            last_good = self._recall(authority)
             verified = verify_server(facts, rule, authority, self._clock(), self._limits, last_good)
             upstream = Upstream(
                 sock=tls,

@@ -1,7 +1,7 @@
-"""What a pin mismatch probably is: the present chain held against the last good one of the same host.
+"""What a pin mismatch probably is: the present chain held against the last good one of the same authority.
 
-"Good" is the last verified chain that met a pin of its rule. Where none ever did, the last verified chain of a rule that
-compared no pins (`mode: disabled`) stands in: it validated, and nobody vouched for more.
+"Good" is the last verified chain that met a pin of the rule in force then. Where none ever did, the last verified chain of a
+rule that compared no pins (`mode: disabled`) stands in: it validated, and nobody vouched for more.
 
 The classes, decided from the leaf up; the first that holds is the class:
 
@@ -25,7 +25,6 @@ from enum import StrEnum
 
 from pinproxy.authority import Authority
 from pinproxy.policy.known_chain import KnownChain
-from pinproxy.policy.rule import HostRule
 
 
 class MismatchClass(StrEnum):
@@ -38,11 +37,11 @@ class MismatchClass(StrEnum):
     NEVER_SEEN = "never_seen"
 
 
-Recall = Callable[[Authority, HostRule], KnownChain | None]
-"""Find the last good chain of an authority under a rule; None: there was none."""
+Recall = Callable[[Authority], KnownChain | None]
+"""Find the last good chain of an authority; None: there was none."""
 
 
-def recall_nothing(_authority: Authority, _rule: HostRule) -> None:
+def recall_nothing(_authority: Authority) -> None:
     """Recall no chain: for whoever keeps no record, and calls every mismatch `never_seen`."""
 
 
@@ -70,7 +69,7 @@ def classify(present: KnownChain, last_good: KnownChain | None) -> MismatchClass
 
     Args:
         present: The verified chain that met no pin.
-        last_good: The last good one of the same authority under the same rule; None: there was none.
+        last_good: The last good one of the same authority; None: there was none.
     """
     # 1.
     if last_good is None:

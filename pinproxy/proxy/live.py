@@ -226,6 +226,6 @@ class Tunnel:
             return HostNotListed(f"{self._authority} is no longer listed")
         if self._upstream is None or self._rule is None or not rule.verifies_like(self._rule):
             return HostNotListed(f"{self._authority} is now verified in another way; a new connection will be")
-        last_good = self._recall(self._authority, rule)
+        last_good = self._recall(self._authority)
         judgement = judge_pins(self._upstream.verified.chain, rule, self._authority, now, last_good)
         return judgement.refusal if judgement.decision is Decision.DENY else None

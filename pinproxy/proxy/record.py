@@ -65,7 +65,7 @@ class Record:
 
     def verified(self, upstream: Upstream) -> None:
         """Note the handshake and its judgement (`UpstreamObserver`), and under which rule: a reload may have changed it."""
-        self._proxy.reporter.chain_judged(upstream.authority, upstream.rule, upstream.verified)
+        self._proxy.reporter.chain_judged(upstream.authority, upstream.rule, upstream.verified, self._proxy.clock())
         self._upstream = upstream
         self.rule = upstream.rule
         self._was_reused = False

@@ -171,7 +171,7 @@ class Wire:
             self._refuse_unconfirmed(now)
             return
         facts = self._facts(confirmed.facts)
-        last_good = self._recall(self._authority, self._rule)
+        last_good = self._recall(self._authority)
         verified = verify_server(facts, self._rule, self._authority, now, self._limits, last_good)
         # 3. RSA key exchange has no signature: only the holder of the certificate's key can go on (see tls.key_exchange).
         if self._exchange is not None:
@@ -202,7 +202,7 @@ class Wire:
         self._conclude(Verified(session.chain, judgement), self._facts(self._preflight.facts))
 
     def _judge(self, chain: VerifiedChain | None, now: datetime) -> Judgement:
-        return judge_pins(chain, self._rule, self._authority, now, self._recall(self._authority, self._rule))
+        return judge_pins(chain, self._rule, self._authority, now, self._recall(self._authority))
 
     def _facts(self, confirmed: HandshakeFacts) -> HandshakeFacts:
         """Say of this wire's handshake what it showed, and the rest as our own handshake with the same server found it."""

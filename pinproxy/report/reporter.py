@@ -39,6 +39,7 @@ class Reporter:
             ("log", log.connection),
             ("metrics", metrics.record),
             ("book", self._record),
+            ("observations", observations.record),
         )
 
     def connection_opened(self) -> None:
@@ -49,14 +50,14 @@ class Reporter:
         """Count it out."""
         self._metrics.active -= 1
 
-    def last_good(self, authority: Authority, rule: HostRule) -> KnownChain | None:
-        """Find the last good chain of an authority under a rule; None: there was none (`policy.mismatch.Recall`)."""
-        return self._observations.last_good(authority, rule)
+    def last_good(self, authority: Authority) -> KnownChain | None:
+        """Find the last good chain of an authority; None: there was none (`policy.mismatch.Recall`)."""
+        return self._observations.last_good(authority)
 
-    def chain_judged(self, authority: Authority, rule: HostRule, verified: Verified) -> None:
+    def chain_judged(self, authority: Authority, rule: HostRule, verified: Verified, at: datetime) -> None:
         """Hear of a handshake as soon as it is judged, long before its connection ends. Never raises."""
         try:
-            self._observations.meet_chain(authority, rule, verified)
+            self._observations.meet_chain(authority, rule, verified, at)
         except Exception as error:  # noqa: BLE001  # the boundary, as in `emit`
             self._report_defect("observations", error)
 

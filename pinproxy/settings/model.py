@@ -189,6 +189,16 @@ class LogSection(Section):
     )
 
 
+class ObservationsSection(Section):
+    """What is known of hosts beyond one connection: for mismatch classes, and for `pinproxy learn` and `promote`."""
+
+    file: FilePath | None = Field(
+        None,
+        description="Where observations outlive the process: JSON, 0600, replaced whole at most once a minute and at the end. "
+        "null: in memory only.",
+    )
+
+
 class ReloadSection(Section):
     """How changes of the configuration are noticed."""
 
@@ -246,6 +256,9 @@ class Settings(Section):
         "are not resolved to find out.",
     )
     limits: LimitsValue = Field(Limits(), description="Bounds that a peer can run into.")
+    observations: ObservationsSection = Field(
+        ObservationsSection(), description="What is known of hosts beyond one connection, and where it is kept."
+    )
     log: LogSection = Field(LogSection(), description="The log, on stderr.")
     reload: ReloadSection = Field(ReloadSection(), description="How changes of the configuration are noticed.")
 

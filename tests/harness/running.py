@@ -120,7 +120,7 @@ async def running_proxy(
     """
     stream = cast("TextIO", tempfile.NamedTemporaryFile("w", suffix=".log"))  # noqa: SIM115 - closed below
     log, metrics, book = Log("json", "info", stream), Metrics(), StatusBook()
-    reporter = Reporter(log, metrics, book, Observations())
+    reporter = Reporter(log, metrics, book, Observations(clock()))
     table = PolicyTable(rules, unlisted)
     reporter.reload_succeeded(table, clock())
     ca = local_ca or LocalCa.create_in_memory(datetime.now(UTC))

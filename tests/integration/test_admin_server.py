@@ -19,10 +19,12 @@ from pinproxy.authority import Authority
 from pinproxy.errors import Problem
 from pinproxy.policy.table import PolicyTable
 from pinproxy.report.metrics import Metrics
+from pinproxy.report.observations import Observations
+from pinproxy.report.observations_json import read_document
 from pinproxy.report.status_book import StatusBook
 from tests.unit.report.events import API_RULE, BACKUP_PIN, LEAF_PIN, NOW, event, refused, rule
 
-PATHS = ("/", "/livez", "/readyz", "/metrics", "/ca.pem", "/api/hosts")
+PATHS = ("/", "/livez", "/readyz", "/metrics", "/ca.pem", "/api/hosts", "/api/observations")
 ANY_PORT = Authority("127.0.0.1", 0)
 READY = Condition(listeners_bound=True, is_draining=False)
 UNBOUND = Condition(listeners_bound=False, is_draining=False)
@@ -37,12 +39,13 @@ class Admin:
     condition: Condition = READY
     metrics: Metrics = field(default_factory=Metrics)
     book: StatusBook = field(default_factory=StatusBook)
+    observations: Observations = field(default_factory=lambda: Observations(NOW))
     ca_pem: bytes | None = b"-----BEGIN CERTIFICATE-----\n"
     address: Authority = ANY_PORT
 
     def server(self) -> AdminServer:
         """Make the server."""
-        view = AdminView(lambda: self.condition, self.metrics, self.book, lambda: self.ca_pem)
+        view = AdminView(lambda: self.condition, self.metrics, self.book, lambda: self.ca_pem, self.observations)
         return AdminServer(self.address, view, frozenset({"pinproxy.svc"}))
 
     async def ask(self, path: str, method: str = "GET", **options: Any) -> tuple[int, str, aiohttp.ClientResponse]:
@@ -160,6 +163,14 @@ async def test_hosts_are_listed_with_their_pins_and_the_refusals_of_late(admin: 
         ("host_not_listed", "other.example:443 is not listed")
     ]
     assert (host["last_mismatch_class"], answer["refusals"][0]["mismatch_class"]) == (None, None)
+
+
+async def test_observations_are_what_the_file_would_hold(admin: Admin) -> None:
+    """One format for the file, this answer and the commands that read either."""
+    admin.observations.record(event())
+    status, body, response = await admin.ask("/api/observations")
+    assert (status, response.headers["Content-Type"]) == (200, "application/json; charset=utf-8")
+    assert tuple(read_document(body.encode()).hosts) == admin.observations.hosts
 
 
 async def test_a_pin_failure_is_shown_with_its_class(admin: Admin) -> None:

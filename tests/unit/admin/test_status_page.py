@@ -15,6 +15,7 @@ from pinproxy.policy.rule import HostRule
 from pinproxy.policy.table import PolicyTable
 from pinproxy.policy.verdict import Decision
 from pinproxy.report.metrics import Metrics
+from pinproxy.report.observations import Observations
 from pinproxy.report.status_book import StatusBook
 from tests.unit.report.events import API_RULE, BACKUP_PIN, ISSUER_PIN, LEAF_PIN, NOW, event, refused, rule
 
@@ -27,9 +28,8 @@ class Page(HTMLParser):
         self.book = StatusBook()
         if rules:
             self.book.adopt(PolicyTable(rules), NOW)
-        self._view = AdminView(
-            lambda: condition or Condition(listeners_bound=True, is_draining=False), Metrics(), self.book, lambda: None
-        )
+        shown = condition or Condition(listeners_bound=True, is_draining=False)
+        self._view = AdminView(lambda: shown, Metrics(), self.book, lambda: None, Observations(NOW))
         self.elements: list[str] = []
         self.cards: list[str] = []
         self.text = ""

@@ -27,7 +27,7 @@ class Told:
         with path.open("w") as stream:
             self.log = Log(stream=stream)
         self.metrics, self.book = Metrics(), StatusBook()
-        self.reporter = Reporter(self.log, self.metrics, self.book, Observations())
+        self.reporter = Reporter(self.log, self.metrics, self.book, Observations(NOW))
 
     @property
     def lines(self) -> list[dict[str, Any]]:

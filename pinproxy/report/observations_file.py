@@ -1,0 +1,130 @@
+"""Where observations outlive the process: one file, read at the start, replaced whole at most once a minute and at the end.
+
+Rules of this file:
+- Nothing that goes wrong here stops or slows traffic: it is told in the log, and observations go on in memory.
+- What could not be read is never overwritten: it is set aside beside its place, and where that fails nothing is written at all.
+- The event loop only collects, a few hosts at a time; a thread writes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from datetime import datetime
+from pathlib import Path
+
+from structlog.typing import FilteringBoundLogger
+
+from pinproxy.errors import ObservationsSyntaxError
+from pinproxy.report.atomic_file import replace_file
+from pinproxy.report.observations import Observations
+from pinproxy.report.observations_json import dump_document, dump_host, read_document
+
+WRITE_SECONDS = 60.0  # what a crash may cost
+MAX_BYTES = 64 * 1024 * 1024  # 1,024 authorities with everything taken have some 40 MB
+_HOSTS_AT_ONCE = 8  # one with 90 days takes 0.1 ms
+
+
+class ObservationsFile:
+    """The file, if the settings name one."""
+
+    def __init__(self, path: Path | None, logger: FilteringBoundLogger, write_seconds: float = WRITE_SECONDS) -> None:
+        """Name the file.
+
+        Args:
+            path: Where it is, or will be; None: observations end with the process.
+            logger: Hears what went wrong.
+            write_seconds: How long changes may wait.
+        """
+        self._path = path
+        self._logger = logger
+        self._write_seconds = write_seconds
+        self._written = 0
+        self._has_failed = False
+
+    def load(self, now: datetime) -> Observations:
+        """Read what was known; where there is nothing, or nothing that can be read, begin anew. Never raises."""
+        if self._path is None:
+            return Observations(now)
+        try:
+            document = read_document(read_bounded(self._path))
+        except FileNotFoundError:
+            return Observations(now)
+        except (OSError, ObservationsSyntaxError) as error:
+            self._set_aside(self._path, str(error), now)
+            return Observations(now)
+        return Observations(document.began_at, document.by_authority())
+
+    @contextlib.asynccontextmanager
+    async def kept_up(self, observations: Observations, clock: Callable[[], datetime]) -> AsyncIterator[None]:
+        """Write changes down while this lasts, and the last of them at its end."""
+        if self._path is None:
+            yield
+            return
+        path = self._path
+        self._written = observations.changes
+
+        async def keep() -> None:
+            while True:
+                await asyncio.sleep(self._write_seconds)
+                await self._write(path, observations, clock())
+
+        keeping = asyncio.create_task(keep())
+        try:
+            yield
+        finally:
+            keeping.cancel()
+            await asyncio.gather(keeping, return_exceptions=True)
+            if self._path is not None:
+                await self._write(path, observations, clock())
+
+    async def _write(self, path: Path, observations: Observations, now: datetime) -> None:
+        changes = observations.changes
+        if changes == self._written:
+            return
+        content = await dump_observations(observations, now)
+        try:
+            await asyncio.to_thread(replace_file, path, content, 0o600)
+        except OSError as error:
+            # Once: a full disk is full every minute.
+            if not self._has_failed:
+                self._logger.warning("observations_not_written", file=str(path), problem=str(error), effect="they stay in memory")
+            self._has_failed = True
+            return
+        self._written, self._has_failed = changes, False
+
+    def _set_aside(self, path: Path, problem: str, now: datetime) -> None:
+        aside = path.with_name(f"{path.name}.{now:%Y%m%dT%H%M%SZ}.bad")
+        try:
+            path.rename(aside)
+        except OSError as error:
+            self._path = None
+            kept = f"it stays where it is ({error.strerror}), and nothing is written in this run"
+        else:
+            kept = f"it was kept as {aside.name}"
+        self._logger.error("observations_unreadable", file=str(path), problem=problem, effect=f"begun anew; {kept}")
+
+
+def read_bounded(path: Path) -> bytes:
+    """Read a file of observations.
+
+    Raises:
+        OSError: It cannot be read.
+        ObservationsSyntaxError: It is far too large to be one.
+    """
+    with path.open("rb") as file:
+        data = file.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise ObservationsSyntaxError(f"found more than {MAX_BYTES} bytes; expected observations of pinproxy")
+    return data
+
+
+async def dump_observations(observations: Observations, now: datetime) -> bytes:
+    """Write observations as JSON, letting others go on after every few hosts."""
+    hosts = []
+    for number, host in enumerate(observations.hosts, start=1):
+        hosts.append(dump_host(host))
+        if number % _HOSTS_AT_ONCE == 0:
+            await asyncio.sleep(0)
+    return dump_document(observations.began_at, now, hosts)
