@@ -7,6 +7,7 @@ from typing import Any
 
 from pinproxy import __version__
 from pinproxy.admin.view import AdminView
+from pinproxy.policy.rule import PinsOnly
 from pinproxy.report.status_book import RefusalRecord, RuleRecord, Tally
 
 
@@ -41,6 +42,7 @@ def _host(record: RuleRecord, now: datetime) -> dict[str, Any]:
         "connect": rule.connect,
         "min_tls": rule.min_tls,
         "trust": rule.trust.name,
+        "skipped_checks": list(rule.trust.skipped) if isinstance(rule.trust, PinsOnly) else [],
         "chain_profile": rule.chain_profile,
         "pin_set": pin_set
         and {

@@ -15,6 +15,7 @@ from typing import Literal
 from pinproxy import __version__
 from pinproxy.admin.html import Html, join, tag
 from pinproxy.admin.view import AdminView, Readiness, check_readiness
+from pinproxy.policy.rule import HostRule, PinsOnly
 from pinproxy.policy.verdict import Decision, Verdict
 from pinproxy.report.status_book import RefusalRecord, RuleRecord, StatusBook
 
@@ -127,12 +128,20 @@ def _host(record: RuleRecord, now: datetime) -> Html:
         )
     return tag(
         "article",
-        tag("div", tag("h3", rule.label), _chip(rule.mode, "outline"), tag("span", seen, class_="push"), class_="row"),
+        tag("div", tag("h3", rule.label), *_settings(rule), tag("span", seen, class_="push"), class_="row"),
         _facts(record, now),
         _backup_note(record),
         _pins(record, now),
         class_=f"card {tone}",
     )
+
+
+def _settings(rule: HostRule) -> tuple[Html, ...]:
+    """Say the mode, and what of a verification is switched off."""
+    mode = _chip(rule.mode, "outline")
+    if not isinstance(rule.trust, PinsOnly):
+        return (mode,)
+    return (mode, _chip(rule.trust.name, "outline"), *(_chip(key, "warn") for key in rule.trust.skipped))
 
 
 def _outcome(record: RuleRecord) -> str:

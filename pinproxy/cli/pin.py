@@ -86,7 +86,10 @@ def _listing_of_server(host: str, ca_file: Path | None, *, unsafe_unverified: bo
         answer = asyncio.run(ask_server(authority, trust))
     except (ChainInvalid, HostnameMismatch, CertificateExpired) as error:
         if not unsafe_unverified:
-            hint = "--ca-file names the roots of a private CA; --unsafe-unverified prints what it sent, unverified"
+            hint = (
+                "--ca-file names the roots of a private CA; --unsafe-unverified prints what it sent, unverified. A certificate "
+                "that no CA vouches for is pinned by `trust: pins-only`; --cert prints its pin from a file of its owner"
+            )
             raise click.ClickException(f"{error}\nNo pins: a chain that is not valid would be denied anyway. {hint}.") from error
         warning = click.style("WARNING: not verified", fg="red", bold=True)
         click.echo(f"{warning}: {error}", err=True)

@@ -38,7 +38,10 @@ def _as_yaml(listing: Listing) -> str:
         return _yaml_lines(listing)
     if not listing.answer.is_verified:
         lines = "".join(f"# {line}\n" for line in _yaml_lines(listing).splitlines())
-        return f"# NOT VERIFIED: anybody on the way to {printable(listing.source)} may have made these up.\n{lines}"
+        return (
+            f"# NOT VERIFIED: anybody on the way to {printable(listing.source)} may have made these up.\n{lines}"
+            "# A leaf that its owner has confirmed can be pinned without a valid chain: `trust: pins-only` at the host.\n"
+        )
     return _yaml_configuration(listing, listing.answer)
 
 

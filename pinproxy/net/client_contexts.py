@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Literal
 
 from pinproxy.net.own_chain import load_own_chain
-from pinproxy.policy.rule import ClientCertificate, MinTls, TrustAnchors
+from pinproxy.policy.rule import ClientCertificate, MinTls, PinsOnly, Trust
 
 KeyKind = Literal["RSA", "ECDSA"]
 """What a server proves with: of its certificates, the one with such a key."""
@@ -22,19 +22,19 @@ _AUTHENTICATION: dict[KeyKind, str] = {"RSA": "auth-rsa", "ECDSA": "auth-ecdsa"}
 
 @lru_cache(maxsize=64)
 def client_context(
-    trust: TrustAnchors, min_tls: MinTls, alpn: tuple[str, ...], client_cert: ClientCertificate | None = None
+    trust: Trust, min_tls: MinTls, alpn: tuple[str, ...], client_cert: ClientCertificate | None = None
 ) -> ssl.SSLContext:
     """Return the context for these settings.
 
     Args:
-        trust: Roots a chain must end in.
+        trust: Roots a chain must end in; with `PinsOnly` OpenSSL validates nothing, and `policy.verify` judges the leaf alone.
         min_tls: Lowest version offered.
         alpn: Application protocols offered, in order of preference; empty: no ALPN extension.
         client_cert: Shown to a server that asks for one; None: none is. OpenSSL shows it once it has validated the server's
             chain and name, inside the handshake and therefore before the pins are compared: an impostor with a valid
-            certificate learns who we are, and a signature it can use for nothing else.
+            certificate learns who we are, and a signature it can use for nothing else. With `PinsOnly`, so does any impostor.
     """
-    # CERT_REQUIRED and check_hostname are this protocol's defaults; nothing that carries traffic turns either off.
+    # CERT_REQUIRED and check_hostname are this protocol's defaults; nothing but `trust: pins-only` turns either off.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = _VERSIONS[min_tls]
     # > RFC 9525 §6.3: … the Common Name … MUST NOT be used. On by default in Python, where it lets a CN escape name constraints.
@@ -43,7 +43,11 @@ def client_context(
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     # > RFC 5746 allows it, nothing needs it: one connection has one verified chain from its first byte to its last.
     context.options |= ssl.OP_NO_RENEGOTIATION
-    context.load_verify_locations(cadata=b"".join(trust.roots))
+    if isinstance(trust, PinsOnly):
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    else:
+        context.load_verify_locations(cadata=b"".join(trust.roots))
     if alpn:
         context.set_alpn_protocols(list(alpn))
     if client_cert is not None:
@@ -53,7 +57,7 @@ def client_context(
 
 @lru_cache(maxsize=64)
 def context_for_version(
-    trust: TrustAnchors, tls: MinTls, key: KeyKind | None, client_cert: ClientCertificate | None = None
+    trust: Trust, tls: MinTls, key: KeyKind | None, client_cert: ClientCertificate | None = None
 ) -> ssl.SSLContext:
     """Return a context that speaks one TLS version alone, to be shown the certificate that goes with one kind of key.
 
@@ -72,7 +76,7 @@ def context_for_version(
 
 
 @lru_cache(maxsize=64)
-def context_for_suite(trust: TrustAnchors, cipher_suite: int, alpn: tuple[str, ...]) -> ssl.SSLContext | None:
+def context_for_suite(trust: Trust, cipher_suite: int, alpn: tuple[str, ...]) -> ssl.SSLContext | None:
     """Return a context that speaks TLS 1.2 with one cipher suite alone, to be shown the certificate that goes with it.
 
     Args:

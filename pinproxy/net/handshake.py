@@ -107,7 +107,9 @@ def facts_of(tls: ssl.SSLSocket) -> HandshakeFacts:
     """Read what a finished client handshake says of itself."""
     # Public from Python 3.13 on the socket itself; before that on the object inside. Both give [] or None on a resumed session.
     source = cast("Any", tls if hasattr(tls, "get_verified_chain") else tls._sslobj)  # type: ignore[attr-defined]  # noqa: SLF001
-    platform_chain = tuple(certificate(_der(item)) for item in source.get_verified_chain() or ())
+    # Without a demand to validate, OpenSSL tries all the same, and tells of the path it had in hand when it failed.
+    validates = tls.context.verify_mode is ssl.CERT_REQUIRED and tls.context.check_hostname
+    platform_chain = tuple(certificate(_der(item)) for item in source.get_verified_chain() or ()) if validates else ()
     return HandshakeFacts(
         tls_version=tls.version() or "none",
         is_resumed=bool(tls.session_reused),

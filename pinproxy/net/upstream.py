@@ -59,7 +59,7 @@ class Upstream:
 
     @property
     def leaf(self) -> Certificate:
-        """The server's certificate, which both validators accepted."""
+        """The server's certificate, which the verification accepted."""
         return self.facts.sent.certificates[0]
 
     @property

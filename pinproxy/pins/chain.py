@@ -156,7 +156,8 @@ class SentChain:
 class VerifiedChain:
     """A chain that path validation built: leaf first, trust anchor last and included. Never empty.
 
-    Only `policy.path` makes these (and tests that stand in for it).
+    `policy.path` makes these, `net.handshake` of what the platform's library validated, and (with the leaf alone, and only for
+    `trust: pins-only`) `policy.pins_only`.
     """
 
     certificates: tuple[Certificate, ...]

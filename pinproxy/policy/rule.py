@@ -42,6 +42,32 @@ class TrustAnchors:
 
 
 @dataclass(frozen=True, slots=True)
+class PinsOnly:
+    """No roots at all: a pin on the leaf says who the server is, and nothing else does (`policy.pins_only`).
+
+    Attributes:
+        unsafe_skip_hostname: Whether a certificate for any name will do.
+        unsafe_skip_dates: Whether a certificate outside its validity will do.
+    """
+
+    unsafe_skip_hostname: bool = False
+    unsafe_skip_dates: bool = False
+
+    @property
+    def name(self) -> str:
+        """The word of the configuration, for messages."""
+        return "pins-only"
+
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        """The keys that switch a check off, as far as they are set."""
+        return tuple(key for key in ("unsafe_skip_hostname", "unsafe_skip_dates") if getattr(self, key))
+
+
+Trust = TrustAnchors | PinsOnly
+
+
+@dataclass(frozen=True, slots=True)
 class DialOverride:
     """Where to connect instead of to the host itself; name and pins stay those of the host."""
 
@@ -75,7 +101,7 @@ class HostRule:
         tls13: What a tunnel does about TLS 1.3, whose certificates it cannot see: `refuse` it, or rest on a handshake of our
             own beforehand, which an attacker may tell from the client's (`preflight`). Set for tunnels, and for them alone.
         min_tls: Lowest version spoken upstream.
-        trust: Roots a chain must end in.
+        trust: Roots a chain must end in; or `PinsOnly`, with `mode: enforce` alone.
         chain_profile: `strict`: OpenSSL and `cryptography` must both accept the chain; `compatible`: OpenSSL's rules alone.
         dial: Where to connect instead; None: to the host.
         client_cert: Shown to servers that ask for one; None: none. A tunnel's client brings its own, its preflight this.
@@ -85,7 +111,7 @@ class HostRule:
     pattern: HostPattern
     mode: Mode
     pin_set: PinSet | None
-    trust: TrustAnchors
+    trust: Trust
     ports: frozenset[int] = frozenset()
     connect: Connect = "intercept"
     tls13: Tls13 | None = None
@@ -103,6 +129,15 @@ class HostRule:
             raise ValueError(f"rule {self.label!r} has no pins and is not `mode: disabled`")
         if (self.connect == "tunnel") != (self.tls13 is not None):
             raise ValueError(f"rule {self.label!r}: `connect: tunnel` says what to do about TLS 1.3, and nothing else does")
+        if self.is_pins_only and self.mode != "enforce":
+            raise ValueError(
+                f"rule {self.label!r}: with `trust: pins-only` a mismatch that passes is a server that nobody verified"
+            )
+
+    @property
+    def is_pins_only(self) -> bool:
+        """Whether the pins are all that authenticates the server, so that nothing may soften them."""
+        return isinstance(self.trust, PinsOnly)
 
     def verifies_like(self, other: HostRule) -> bool:
         """Tell whether the two differ in nothing that bears on the chain: only the pins and what follows from them may differ."""

@@ -105,16 +105,18 @@ def judge_pins(  # noqa: PLR0911 - five numbered outcomes read best as five retu
     # 4. One pin met is enough (RFC 7469 §2.6).
     if match := pin_set.match(chain, now):
         return Judgement(Verdict.MATCHED, Decision.ALLOW, matched_pin=match.pin)
-    # 5. None met; an expired set stays a set (`on_expiry: enforce`) and says that it is expired.
+    # 5. None met; an expired set stays a set (`on_expiry: enforce`) and says that it is expired. So does every set that is all
+    # there is to tell a server by (`trust: pins-only`): without it, nobody would be verified.
     expired = pin_set.is_expired(now)
-    if expired and pin_set.on_expiry == "disabled":
+    on_expiry = "enforce" if rule.is_pins_only else pin_set.on_expiry
+    if expired and on_expiry == "disabled":
         return Judgement(Verdict.EXPIRED, Decision.ALLOW)
-    report_only = rule.mode == "report-only" or (expired and pin_set.on_expiry == "report-only")
+    report_only = rule.mode == "report-only" or (expired and on_expiry == "report-only")
     otherwise = Decision.ALLOW_AND_REPORT if report_only else Decision.DENY
     if expired:
         failure = "no pin matched, and the pin set has expired"
         return Judgement(Verdict.EXPIRED, otherwise, _failed(PinSetExpired, failure, authority, chain, rule, last_good))
-    failure = "no pin matched the verified chain"
+    failure = f"no pin matched the {'leaf, which alone counts here' if rule.is_pins_only else 'verified chain'}"
     return Judgement(Verdict.NO_MATCH, otherwise, _failed(PinMismatch, failure, authority, chain, rule, last_good))
 
 

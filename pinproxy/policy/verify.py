@@ -11,6 +11,9 @@
 7. The pins meet the verified chain, and only that.
 8. The rule's mode turns the verdict into a decision.
 
+Under `trust: pins-only` nobody validates a path. `policy.pins_only` takes the place of steps 4 to 6: it checks key, dates and
+name of the leaf, and gives step 7 nothing but the leaf.
+
 Steps 1 to 6 raise, in report-only too: a chain that does not validate is no pin mismatch. Steps 7 and 8 return a judgement.
 The caller must do what the decision says before it lets a byte through, and must not keep a denied connection.
 """
@@ -21,12 +24,14 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from pinproxy.authority import Authority
-from pinproxy.errors import CertificateExpired, ChainInvalid, TlsVersion
+from pinproxy.errors import ChainInvalid, TlsVersion
 from pinproxy.limits import Limits
 from pinproxy.pins.chain import SentChain, VerifiedChain
 from pinproxy.policy.known_chain import KnownChain
 from pinproxy.policy.path import build_verified_chain
-from pinproxy.policy.rule import HostRule
+from pinproxy.policy.pins_only import leaf_alone
+from pinproxy.policy.rule import HostRule, PinsOnly, TrustAnchors
+from pinproxy.policy.validity import require_current
 from pinproxy.policy.verdict import Judgement, judge_pins
 
 _TLS_VERSIONS = {"TLSv1": 0, "TLSv1.1": 1, "TLSv1.2": 2, "TLSv1.3": 3}
@@ -41,7 +46,8 @@ class HandshakeFacts:
         tls_version: As OpenSSL spells it, `TLSv1.3`.
         is_resumed: Whether a session was resumed, so that no certificate was proved anew.
         sent: Certificates as sent.
-        platform_chain: The path that the TLS library built and validated, name and dates included; None if it gave none.
+        platform_chain: The path that the TLS library built and validated, name and dates included; None if it gave none, or was
+            not asked to validate.
     """
 
     tls_version: str
@@ -87,7 +93,7 @@ def verify_server(
     if _TLS_VERSIONS.get(facts.tls_version, -1) < _MIN_TLS[rule.min_tls]:
         raise TlsVersion(f"{authority} negotiated {facts.tls_version}; expected TLS {rule.min_tls} or newer (`min_tls`)")
     # 2. Python returns [] or None for the verified chain of a resumed session, and still returns the leaf.
-    if facts.is_resumed or facts.platform_chain is None or not facts.sent.certificates:
+    if facts.is_resumed or not facts.sent.certificates:
         return Verified(None, judge_pins(None, rule, authority, now))
     # 3.
     count, size = len(facts.sent.certificates), facts.sent.size_bytes
@@ -96,22 +102,32 @@ def verify_server(
             f"{authority} sent {count} certificates in {size} bytes; "
             f"expected at most {limits.chain_certificates} in {limits.chain_bytes} bytes"
         )
-    # 4.
-    leaf = facts.platform_chain.leaf
-    if leaf != facts.sent.certificates[0]:
-        raise ChainInvalid(f"{authority}: the validated leaf is not the certificate that was sent first")
-    if not all(item.is_readable for item in facts.platform_chain.certificates):
-        raise ChainInvalid(f"{authority}: the TLS library could read a certificate of the chain, and our own parser cannot")
-    # 5.
-    if not leaf.is_within_validity(now):
-        raise CertificateExpired(
-            f"{authority}: the certificate is valid from {leaf.not_before:%Y-%m-%d %H:%M:%S} "
-            f"to {leaf.not_after:%Y-%m-%d %H:%M:%S} UTC; now is {now:%Y-%m-%d %H:%M:%S}"
-        )
-    # 6.
-    if rule.chain_profile == "strict":
-        chain = build_verified_chain(facts.sent, authority.host, rule.trust, now)
+    # 4. to 6.
+    chain: VerifiedChain | None
+    if isinstance(rule.trust, PinsOnly):
+        chain = leaf_alone(facts.sent, authority, rule.trust, now)
     else:
-        chain = facts.platform_chain
+        chain = _validated(facts, rule, rule.trust, authority, now)
     # 7. and 8.
     return Verified(chain, judge_pins(chain, rule, authority, now, last_good))
+
+
+def _validated(
+    facts: HandshakeFacts, rule: HostRule, trust: TrustAnchors, authority: Authority, now: datetime
+) -> VerifiedChain | None:
+    sent, platform_chain = facts.sent, facts.platform_chain
+    # 2. Nothing validated is nothing to compare, too.
+    if platform_chain is None:
+        return None
+    # 4.
+    leaf = platform_chain.leaf
+    if leaf != sent.certificates[0]:
+        raise ChainInvalid(f"{authority}: the validated leaf is not the certificate that was sent first")
+    if not all(item.is_readable for item in platform_chain.certificates):
+        raise ChainInvalid(f"{authority}: the TLS library could read a certificate of the chain, and our own parser cannot")
+    # 5.
+    require_current((leaf,), authority, now)
+    # 6.
+    if rule.chain_profile == "strict":
+        return build_verified_chain(sent, authority.host, trust, now)
+    return platform_chain

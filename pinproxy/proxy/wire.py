@@ -23,6 +23,8 @@ from pinproxy.net.upstream import Upstream, UpstreamObserver, act_on
 from pinproxy.pins.chain import SentChain, VerifiedChain, certificate
 from pinproxy.policy.mismatch import Recall, recall_nothing
 from pinproxy.policy.path import build_verified_chain
+from pinproxy.policy.pins_only import leaf_alone
+from pinproxy.policy.rule import PinsOnly
 from pinproxy.policy.verdict import Assurance, Decision, Judgement, judge_pins
 from pinproxy.policy.verify import HandshakeFacts, Verified, verify_server
 from pinproxy.proxy.session_proof import SessionProof
@@ -184,11 +186,17 @@ class Wire:
         """Refuse a certificate that no preflight was shown, with the reason that says most about it."""
         size = self._sent.size_bytes
         if len(self._sent.certificates) <= self._limits.chain_certificates and size <= self._limits.chain_bytes:
-            chain = build_verified_chain(self._sent, self._authority.host, self._rule.trust, now)
+            chain = self._build_chain(now)
             judgement = self._judge(chain, now)
             if judgement.decision is Decision.DENY:
                 self._conclude(Verified(chain, judgement), self._facts(self._preflight.facts))
         raise ChainInvalid(f"{self._authority} showed the client a certificate that it did not show to us")
+
+    def _build_chain(self, now: datetime) -> VerifiedChain:
+        trust = self._rule.trust
+        if isinstance(trust, PinsOnly):
+            return leaf_alone(self._sent, self._authority, trust, now)
+        return build_verified_chain(self._sent, self._authority.host, trust, now)
 
     def _judge_abbreviated_handshake(self) -> None:
         # 4.

@@ -24,7 +24,8 @@ def connection_line(event: ConnectionEvent, level: str) -> str:
 
     Returns:
         One JSON object in printable ASCII, so that no terminal sequence (C1 too), no line separator and no lone surrogate
-        survives (CWE-117); `user` and `detail` are there where there is one. Unbounded, as `detail` is.
+        survives (CWE-117); `trust` is there where no chain was validated, `user` and
+        `detail` where there is one. Unbounded, as `detail` is.
     """
     judgement = event.judgement
     authority = None if event.authority is None else str(event.authority)
@@ -35,6 +36,7 @@ def connection_line(event: ConnectionEvent, level: str) -> str:
         verdict, assurance = f'"{judgement.verdict}"', f'"{judgement.assurance}"'
         matched_pin = f'"{judgement.matched_pin}"' if judgement.matched_pin else "null"
     would_deny = "true" if event.decision is _ALLOW_AND_REPORT else "false"
+    trust = f',"trust":"{event.rule.trust.name}"' if event.rule is not None and event.rule.is_pins_only else ""
     user = "" if event.user is None else f',"user":{_quoted(event.user)}'
     detail = "" if event.detail is None else f',"detail":{_quoted(event.detail)}'
     return (
@@ -47,7 +49,7 @@ def connection_line(event: ConnectionEvent, level: str) -> str:
         f'"alpn":{_text(event.alpn)},"upstream_address":{_text(event.upstream_address)},'
         f'"status":{"null" if event.status is None else event.status},'
         f'"bytes_up":{event.bytes_up},"bytes_down":{event.bytes_down},'
-        f'"duration_ms":{int(event.duration_seconds * 1_000_000) / 1000}{user}{detail}}}'
+        f'"duration_ms":{int(event.duration_seconds * 1_000_000) / 1000}{trust}{user}{detail}}}'
     )
 
 

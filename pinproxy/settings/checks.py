@@ -13,6 +13,7 @@ from pinproxy.settings.document import Place
 from pinproxy.settings.messages import did_you_mean
 from pinproxy.settings.model import Settings
 from pinproxy.settings.route_checks import route_findings
+from pinproxy.settings.trust_checks import trust_findings, trust_warnings
 from pinproxy.settings.values import is_loopback
 
 _UNUSED = TrustAnchors("unused", ())
@@ -39,6 +40,7 @@ def check(settings: Settings, pin_set_names: Collection[str], host_numbers: Sequ
     yield from _upstream_proxy(settings)
     yield from _pins_of_hosts(settings, pin_set_names, host_numbers)
     yield from _tunnels(settings, host_numbers)
+    yield from (Finding(*found) for found in trust_findings(settings, host_numbers))
     yield from _collisions(settings, host_numbers)
     yield from (Finding(*found) for found in route_findings(settings))
 
@@ -178,4 +180,5 @@ def startup_warnings(settings: Settings) -> tuple[str, ...]:
         for index, host in enumerate(settings.hosts)
         if settings.options_of(host).connect == "tunnel" and settings.options_of(host).tls13 == "preflight"
     )
+    found.extend(trust_warnings(settings))
     return tuple(found)

@@ -14,6 +14,7 @@ from pinproxy.policy.pattern import HostPattern
 from pinproxy.settings.document import Place, dotted
 from pinproxy.settings.model import HostSection, Settings
 from pinproxy.settings.pin_model import PinSection, PinSetSection
+from pinproxy.settings.trust_checks import trust_remarks
 
 _SOON = timedelta(days=30)
 _STRENGTH = {"disabled": 0, "report-only": 1, "enforce": 2}
@@ -128,6 +129,7 @@ def _host(settings: Settings, index: int, host: HostSection, now: datetime) -> I
         yield Remark("note", (*place, "mode"), f"{host.host} is report-only: a pin mismatch passes and is reported")
     elif options.mode == "disabled":
         yield Remark("note", (*place, "mode"), f"{host.host} is not pinned; chain, name and dates are verified")
+    yield from (Remark(*found) for found in trust_remarks(settings, index, host))
     if host.pins is not None:
         yield from _pins((*place, "pins"), host.pins, now)
     if options.ports:

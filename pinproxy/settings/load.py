@@ -147,7 +147,8 @@ def _without(host: dict[str, Any], number: int, failed: set[Place]) -> dict[str,
     if host.keys() - good.keys() & {"connect", "tls13"}:
         # Each alone would seem to lack the other.
         good = {key: value for key, value in good.items() if key != "tls13"} | {"connect": "intercept"}
-    return good | {"mode": "disabled"}
+    good = {key: value for key, value in good.items() if not key.startswith("unsafe_skip_")}
+    return good | {"mode": "disabled", "trust": "system"}
 
 
 def _with(values: dict[str, Any], place: Place, value: object) -> dict[str, Any]:

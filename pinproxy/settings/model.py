@@ -12,7 +12,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from pinproxy.authority import Authority
 from pinproxy.limits import Limits
@@ -20,7 +20,6 @@ from pinproxy.pins.pin_set import PinSet
 from pinproxy.policy.rule import ChainProfile, Connect, Mode, Tls13
 from pinproxy.policy.table import Unlisted
 from pinproxy.settings.clients import ClientAuthSection, ListenTlsSection
-from pinproxy.settings.key_files import Roots
 from pinproxy.settings.limits_model import LimitsValue
 from pinproxy.settings.outward import NoProxyEntry, PasswordFile, UpstreamProxyUrl
 from pinproxy.settings.own_certificate import OwnCertificateSection
@@ -36,6 +35,7 @@ from pinproxy.settings.pin_model import (
 )
 from pinproxy.settings.route_model import RouteSection
 from pinproxy.settings.section import Many, Section
+from pinproxy.settings.trust import SYSTEM, TrustValue
 from pinproxy.settings.values import (
     DialHost,
     Duration,
@@ -46,7 +46,6 @@ from pinproxy.settings.values import (
     Port,
     TcpAddress,
     TlsVersion,
-    unexpected,
 )
 
 
@@ -55,30 +54,6 @@ class UpstreamSection(Section):
 
     address: DialHost = Field(description="IP address or host name to connect to.", examples=["10.0.0.7"])
     port: Port | None = Field(None, description="Port to connect to; null: the port the client asked for.")
-
-
-class TrustSection(Section):
-    """The roots a chain must end in."""
-
-    ca_file: Roots | None = Field(
-        description="PEM certificates, or one DER: the only roots of this host. Relative to this file.",
-    )
-
-
-def _read_trust(value: object) -> object:
-    if value == "system":
-        return TrustSection(ca_file=None)
-    if isinstance(value, dict):
-        if value.get("ca_file", "") is None:
-            raise ValueError("found a null ca_file; expected a path, or `trust: system`")
-        return value
-    raise unexpected(value, "system, or a mapping such as {ca_file: roots.pem}")
-
-
-Trust = Annotated[
-    TrustSection,
-    BeforeValidator(_read_trust, json_schema_input_type=Literal["system"] | TrustSection),
-]
 
 
 class HostOptions(Section):
@@ -102,10 +77,11 @@ class HostOptions(Section):
         "preflight: rest on a handshake of our own beforehand, which an attacker may tell from the client's.",
     )
     min_tls: TlsVersion = Field("1.2", description="Lowest TLS version spoken upstream.")
-    trust: Trust = Field(
-        TrustSection(ca_file=None),
-        description="Roots a chain must end in: system, or a file of yours.",
-        examples=["system", {"ca_file": "roots.pem"}],
+    trust: TrustValue = Field(
+        SYSTEM,
+        description="Roots a chain must end in: system, or a file of yours. pins-only: no chain is validated, and a pin has to "
+        "be that of the server's own certificate; needs `mode: enforce`.",
+        examples=["system", {"ca_file": "roots.pem"}, "pins-only"],
         json_schema_extra={"default": "system"},
     )
     chain_profile: ChainProfile = Field(
@@ -131,6 +107,12 @@ class HostSection(HostOptions):
     )
     allow_single_pin: bool = Field(
         default=False, description="With `pins`: accept a single one. A lost key then means an outage."
+    )
+    unsafe_skip_hostname: bool = Field(
+        default=False, description="With `trust: pins-only`: accept a certificate for any name, as long as its pin is right."
+    )
+    unsafe_skip_dates: bool = Field(
+        default=False, description="With `trust: pins-only`: accept a certificate outside its dates, as long as its pin is right."
     )
     pins: Many[PinEntry] | None = Field(None, description="Two or more pins, instead of `pin_set`.")
     forbidden: Many[ForbiddenEntry] = Field(

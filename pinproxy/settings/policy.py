@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import cache
 
 from pinproxy.pins.pin_set import PinSet
-from pinproxy.policy.rule import ClientCertificate, DialOverride, HostRule, TrustAnchors
+from pinproxy.policy.rule import ClientCertificate, DialOverride, HostRule, PinsOnly, Trust, TrustAnchors
 from pinproxy.policy.table import PolicyTable
 from pinproxy.settings.model import HostOptions, HostSection, Settings
 from pinproxy.settings.own_certificate import OwnCertificateSection
@@ -37,7 +37,7 @@ def _rule(
         pattern=host.host,
         mode=options.mode,
         pin_set=pin_set,
-        trust=options.trust.ca_file or system_roots(),
+        trust=_trust(host, options, system_roots),
         ports=frozenset(options.ports),
         connect=options.connect,
         tls13=options.tls13 if options.connect == "tunnel" else None,
@@ -46,6 +46,12 @@ def _rule(
         dial=DialOverride(options.upstream.address, options.upstream.port) if options.upstream else None,
         client_cert=_client_certificate(options.client_cert) if options.client_cert else None,
     )
+
+
+def _trust(host: HostSection, options: HostOptions, system_roots: Callable[[], TrustAnchors]) -> Trust:
+    if options.trust.is_pins_only:
+        return PinsOnly(host.unsafe_skip_hostname, host.unsafe_skip_dates)
+    return options.trust.ca_file or system_roots()
 
 
 def _client_certificate(section: OwnCertificateSection) -> ClientCertificate:

@@ -11,7 +11,7 @@ from typing import Any
 from pinproxy.limits import Limits
 from pinproxy.pins.pin import Pin
 from pinproxy.pins.pin_set import PinSet
-from pinproxy.policy.rule import TrustAnchors
+from pinproxy.policy.rule import Trust
 from tests.harness.clients import Answer, Way, ask
 from tests.harness.origin import Contexts, Handler, running_origin
 from tests.harness.running import HOST, host_rule, running_proxy
@@ -40,7 +40,7 @@ async def ask_once(
     way: Way,
     context: Contexts,
     pins: PinSet | Sequence[Pin],
-    trust: TrustAnchors,
+    trust: Trust,
     *,
     host: str = HOST,
     handler: Handler | None = None,
@@ -64,11 +64,9 @@ async def ask_once(
     if way == "tunnel":
         rule = {"connect": "tunnel", "tls13": "refuse", **rule}
     async with running_origin(context, handler) as origin:
-        entry = host_rule(
-            () if isinstance(pins, PinSet) else pins, trust, host=host, port=origin.port, **_without_pins(pins, rule)
-        )
+        entry = host_rule(pins.pins if isinstance(pins, PinSet) else pins, trust, host=host, port=origin.port, **rule)
         if isinstance(pins, PinSet):
-            entry = dataclasses.replace(entry, pin_set=pins, mode=rule.get("mode", "enforce"))
+            entry = dataclasses.replace(entry, pin_set=pins)
         async with running_proxy(entry, limits=limits, clock=clock) as proxy:
             answer = await ask(way, proxy, host)
             line = await proxy.connection()
@@ -77,11 +75,6 @@ async def ask_once(
             counts = proxy.metrics.rules[entry.label]
             minted = [name for name, _ in proxy.local_ca._contexts]
             return Outcome(answer, bytes(origin.received), line, counts.would_deny, minted)
-
-
-def _without_pins(pins: PinSet | Sequence[Pin], rule: dict[str, Any]) -> dict[str, Any]:
-    """A rule is born without pins only as a disabled one."""
-    return {**rule, "mode": "disabled"} if isinstance(pins, PinSet) else rule
 
 
 def assert_denied(outcome: Outcome, code: str, *, status: int = 403) -> None:

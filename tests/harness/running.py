@@ -20,7 +20,7 @@ from pinproxy.net.local_ca import LocalCa
 from pinproxy.pins.pin import Pin
 from pinproxy.pins.pin_set import PinSet
 from pinproxy.policy.pattern import parse_pattern
-from pinproxy.policy.rule import DialOverride, HostRule, Mode, TrustAnchors
+from pinproxy.policy.rule import DialOverride, HostRule, Mode, Trust
 from pinproxy.policy.table import PolicyTable, Unlisted
 from pinproxy.proxy.server import Server
 from pinproxy.report.log import Log
@@ -74,7 +74,7 @@ class RunningProxy:
 
 def host_rule(
     pins: Sequence[Pin],
-    trust: TrustAnchors,
+    trust: Trust,
     *,
     host: str = HOST,
     mode: Mode = "enforce",

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from pinproxy.pins.pin import Pin
-from pinproxy.policy.rule import HostRule, TrustAnchors
+from pinproxy.policy.rule import HostRule, Trust, TrustAnchors
 from tests.harness.clients import (
     connect,
     connect_head,
@@ -58,7 +58,7 @@ def client_context(newest: ssl.TLSVersion = TLS13, *, ciphers: str | None = None
     return context
 
 
-def tunnel_rule(port: int | None, *, pins: Sequence[Pin] = (LEAF.pin,), trust: TrustAnchors = BOTH, **further: Any) -> HostRule:
+def tunnel_rule(port: int | None, *, pins: Sequence[Pin] = (LEAF.pin,), trust: Trust = BOTH, **further: Any) -> HostRule:
     """Make a rule that tunnels `HOST` to a port on loopback, and refuses TLS 1.3 unless told otherwise."""
     return host_rule(pins, trust, port=port, **{"connect": "tunnel", "tls13": "refuse", **further})
 

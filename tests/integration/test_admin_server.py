@@ -7,7 +7,7 @@ import base64
 import hashlib
 import re
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import aiohttp
@@ -17,6 +17,7 @@ from pinproxy.admin.server import AdminServer
 from pinproxy.admin.view import AdminView, Condition
 from pinproxy.authority import Authority
 from pinproxy.errors import Problem
+from pinproxy.policy.rule import PinsOnly
 from pinproxy.policy.table import PolicyTable
 from pinproxy.report.metrics import Metrics
 from pinproxy.report.observations import Observations
@@ -157,6 +158,7 @@ async def test_hosts_are_listed_with_their_pins_and_the_refusals_of_late(admin: 
         (str(LEAF_PIN), "2027-06-01T12:00:00Z"),
         (str(BACKUP_PIN), None),
     ]
+    assert (host["trust"], host["skipped_checks"]) == ("system", [])
     assert host["backup_pin_missing"] is False
     assert host["counts"] == {"allowed": 1, "would_deny": 0, "denied": 0}
     assert [(refusal["code"], refusal["text"]) for refusal in answer["refusals"]] == [
@@ -182,6 +184,15 @@ async def test_a_pin_failure_is_shown_with_its_class(admin: Admin) -> None:
     answer = await response.json()
     assert (answer["hosts"][0]["last_mismatch_class"], answer["refusals"][0]["mismatch_class"]) == ("new_anchor", "new_anchor")
     assert (await admin.ask("/"))[1].count("new anchor") == 2
+
+
+async def test_what_of_a_verification_is_switched_off_is_told(admin: Admin) -> None:
+    """By the names of the keys."""
+    loose = replace(rule("new.example", LEAF_PIN), trust=PinsOnly(unsafe_skip_dates=True))
+    admin.book.adopt(PolicyTable((loose,)), NOW)
+    _, _, response = await admin.ask("/api/hosts")
+    (host,) = (await response.json())["hosts"]
+    assert (host["trust"], host["skipped_checks"]) == ("pins-only", ["unsafe_skip_dates"])
 
 
 async def test_a_host_that_was_never_asked_for_is_all_nulls(admin: Admin) -> None:

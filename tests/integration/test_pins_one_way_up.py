@@ -62,6 +62,9 @@ def callers(name: str) -> set[tuple[str, str]]:
         ("shake_hands_with_server", {("net/upstream.py", "open_at")}),
         # What a tunnel cannot do itself it reads on the wire, and judges by the same procedure.
         ("verify_server", {("net/upstream.py", "open_at"), ("proxy/wire.py", "_judge_full_handshake")}),
+        # Nothing that was merely sent is held against a pin, but for the leaf under `trust: pins-only`.
+        ("leaf_alone", {("proxy/wire.py", "_build_chain")}),
+        ("VerifiedChain", {("net/handshake.py", "facts_of")}),
         # TCP upwards is begun in one module.
         ("start_connection", {("net/dial.py", "_race")}),
         ("connect_socket", {("net/dial.py", "_connect_to")}),

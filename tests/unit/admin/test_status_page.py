@@ -11,7 +11,8 @@ from pinproxy.admin.status_page import render_status_page
 from pinproxy.admin.view import AdminView, Condition
 from pinproxy.authority import Authority
 from pinproxy.errors import Problem
-from pinproxy.policy.rule import HostRule
+from pinproxy.policy.pattern import parse_pattern
+from pinproxy.policy.rule import HostRule, PinsOnly
 from pinproxy.policy.table import PolicyTable
 from pinproxy.policy.verdict import Decision
 from pinproxy.report.metrics import Metrics
@@ -98,6 +99,20 @@ def test_a_host_that_could_not_be_dialled_keeps_its_last_verdict() -> None:
     page.book.record(event())
     page.book.record(event(judgement=None, decision=Decision.DENY, code="dial_timeout", at=NOW + timedelta(minutes=1)))
     assert "denied: dial_timeout 1 minute ago Last verdict matched 2 minutes ago" in page.show().words
+
+
+def test_what_of_a_verification_is_switched_off_is_shown() -> None:
+    """Whoever looks at the page should not have to read the configuration to know."""
+    bare = rule("a.example", LEAF_PIN, BACKUP_PIN)
+    page = Page(
+        replace(bare, trust=PinsOnly(unsafe_skip_hostname=True, unsafe_skip_dates=True)),
+        replace(bare, pattern=parse_pattern("b.example"), trust=PinsOnly()),
+        replace(bare, pattern=parse_pattern("c.example")),
+    )
+    words = page.show().words
+    assert "a.example enforce pins-only unsafe_skip_hostname unsafe_skip_dates never seen" in words
+    assert "b.example enforce pins-only never seen" in words
+    assert "c.example enforce never seen" in words
 
 
 def test_a_missing_backup_and_an_end_that_is_near_are_warned_of() -> None:

@@ -17,6 +17,7 @@ from pinproxy.errors import DownstreamTlsFailed, HandshakeTimeout, TlsHandshakeF
 from pinproxy.limits import Limits
 from pinproxy.net.client_contexts import client_context
 from pinproxy.net.handshake import facts_of, shake_hands_with_client, shake_hands_with_server
+from pinproxy.policy.rule import PinsOnly
 from pinproxy.policy.verdict import Decision, Verdict
 from pinproxy.policy.verify import verify_server
 from tests.harness.pki import make_intermediate, make_leaf, make_root, server_context
@@ -97,6 +98,19 @@ def test_a_full_handshake_gives_the_whole_chain_and_is_allowed(version: ssl.TLSV
         assert facts.tls_version == version.name.replace("_", ".")
         judgement = verify_server(facts, RULE, AUTHORITY, datetime.now(UTC), Limits()).judgement
         assert (judgement.verdict, judgement.decision) == (Verdict.MATCHED, Decision.ALLOW)
+
+
+@each_version
+def test_a_handshake_that_validates_nothing_tells_of_no_validated_path(version: ssl.TLSVersion) -> None:
+    """OpenSSL tries all the same, and gives the path it had when it failed; the roots here would even make it a good one."""
+    server, client = server_context(LEAF), client_context(PinsOnly(), "1.2", ())
+    server.maximum_version = version
+    client.load_verify_locations(cadata=ROOT.der)
+    client_context.cache_clear()  # nobody else is to have these roots
+    with connected(server, client) as tls:
+        facts = facts_of(tls)
+    assert facts.platform_chain is None
+    assert [item.der for item in facts.sent.certificates] == [LEAF.der, INTERMEDIATE.der]
 
 
 # --- the handshakes themselves -------------------------------------------------------------------------------------------

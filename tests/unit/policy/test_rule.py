@@ -9,7 +9,7 @@ import pytest
 
 from pinproxy.pins.pin_set import PinSet
 from pinproxy.policy.pattern import parse_pattern
-from pinproxy.policy.rule import ClientCertificate, DialOverride, HostRule, Mode, TrustAnchors
+from pinproxy.policy.rule import ClientCertificate, DialOverride, HostRule, Mode, PinsOnly, TrustAnchors
 from tests.harness.pki import make_root
 
 ROOT = make_root()
@@ -91,3 +91,19 @@ def test_trust_anchors_are_equal_by_name_and_roots_and_hash_alike() -> None:
 def test_a_client_certificate_does_not_show_its_key() -> None:
     """Nor would a rule that holds it, in a traceback."""
     assert "SECRET" not in repr(replace(RULE, client_cert=ClientCertificate("me.pem", b"SECRET")))
+
+
+@pytest.mark.parametrize("mode", ["report-only", "disabled"])
+def test_a_rule_that_rests_on_its_pins_alone_cannot_be_softened(mode: Mode) -> None:
+    """A mismatch that passes would be a server that nobody has verified."""
+    with pytest.raises(ValueError, match="nobody verified"):
+        replace(RULE, trust=PinsOnly(), mode=mode)
+    assert replace(RULE, trust=PinsOnly()).is_pins_only
+
+
+def test_what_pins_only_leaves_out_makes_another_verification() -> None:
+    """A tunnel that began while dates were not asked is not carried on once they are."""
+    rules = [replace(RULE, trust=PinsOnly(*skipped)) for skipped in ((), (True,), (False, True), (True, True))]
+    for one in rules:
+        assert [other.verifies_like(one) for other in rules].count(True) == 1
+        assert not RULE.verifies_like(one)

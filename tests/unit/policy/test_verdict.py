@@ -12,7 +12,7 @@ from pinproxy.pins.chain import VerifiedChain, certificate
 from pinproxy.pins.pin import parse_pin
 from pinproxy.pins.pin_set import OnExpiry, PinSet
 from pinproxy.policy.known_chain import KnownChain, remember_chain
-from pinproxy.policy.rule import Mode
+from pinproxy.policy.rule import Mode, PinsOnly
 from pinproxy.policy.verdict import Decision, Judgement, Verdict, describe_failure, judge_pins, printable
 from tests.harness.defects import forge_leaf
 from tests.harness.pki import NOW, make_intermediate, make_leaf, make_root
@@ -165,3 +165,23 @@ def test_what_a_certificate_says_of_itself_stays_on_its_line() -> None:
 def test_printable_escapes_and_cuts(text: str, shown: str) -> None:
     """One line stays one line, and a short one."""
     assert printable(text) == shown
+
+
+# --- trust: pins-only ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("on_expiry", ["enforce", "report-only", "disabled"])
+def test_where_pins_are_all_there_is_no_expiry_lets_a_mismatch_pass(on_expiry: OnExpiry) -> None:
+    """Its twin with a validated chain stands in the table above."""
+    rule = replace(host_rule([OTHER.pin], PinsOnly()), pin_set=expired(MISSING, on_expiry))
+    judgement = judge_pins(VerifiedChain((certificate(LEAF.der),)), rule, AUTHORITY, NOW)
+    assert (judgement.verdict, judgement.decision) == (Verdict.EXPIRED, DENY)
+    assert judgement.refusal is not None
+    assert judgement.refusal.code == "pin_set_expired"
+
+
+def test_the_text_says_that_only_the_leaf_counts() -> None:
+    """A pin of the issuer, right as it may be, is looked for in vain."""
+    judgement = judge_pins(VerifiedChain((certificate(LEAF.der),)), host_rule([INTERMEDIATE.pin], PinsOnly()), AUTHORITY, NOW)
+    assert judgement.refusal is not None
+    assert "no pin matched the leaf, which alone counts here" in judgement.refusal.detail

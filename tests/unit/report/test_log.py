@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
@@ -15,6 +16,7 @@ from typing import Any, TextIO
 import pytest
 
 from pinproxy.authority import Authority
+from pinproxy.policy.rule import PinsOnly
 from pinproxy.policy.verdict import Decision
 from pinproxy.report.log import Log, redact
 from tests.unit.report.events import API_RULE, BACKUP_PIN, LEAF_PIN, event, refused, rule
@@ -309,6 +311,14 @@ def test_the_rule_is_named_and_not_the_host(log_file: LogFile) -> None:
     """A wildcard rule stands as it stands in the configuration."""
     log_file.log.connection(event(rule("*.example.com", LEAF_PIN)))
     assert (log_file.lines[0]["host_rule"], API_RULE.label) == ("*.example.com", "api.example.com")
+
+
+def test_a_rule_that_validates_no_chain_says_so(log_file: LogFile) -> None:
+    """And no other rule has the field."""
+    log_file.log.connection(event(replace(API_RULE, trust=PinsOnly())))
+    assert log_file.lines[-1]["trust"] == "pins-only"
+    log_file.log.connection(event())
+    assert "trust" not in log_file.lines[-1]
 
 
 def test_a_denied_event_without_text_has_no_detail(log_file: LogFile) -> None:
