@@ -20,8 +20,8 @@ from pinproxy.errors import Problem, SettingsError
 
 Place = tuple[str | int, ...]
 
-_MAX_BYTES = 1024 * 1024  # Kubernetes allows a ConfigMap no more either
-_MAX_NODES = 20_000  # ten aliases of ten, five times over, are more: the "billion laughs"
+_MAX_BYTES = 4 * 1024 * 1024  # 10,000 hosts with two pins each are 1.5 MB; a ConfigMap ends at 1 MiB, a file need not
+_MAX_REPEATED_NODES = 20_000  # ten aliases of ten, five times over, are more: the "billion laughs"
 _MAX_DEPTH = 32  # the model is seven deep
 _TAG = "tag:yaml.org,2002:"
 _SCALARS = frozenset(_TAG + name for name in ("str", "int", "float", "bool", "null", "timestamp"))
@@ -111,12 +111,17 @@ class _Builder:
     def __init__(self, document: Document, yaml: YAML) -> None:
         self._document = document
         self._construct = yaml.constructor.construct_object
-        self._nodes = 0
+        self._met: set[int] = set()
+        self._repeated = 0
 
     def build(self, node: Node, place: Place) -> object:
-        self._nodes += 1
-        if self._nodes > _MAX_NODES:
-            raise _refused(self._document.file, *_mark(node), f"aliases make more than {_MAX_NODES} values; expand fewer")
+        # What stands in the file is bounded by its size; only what aliases repeat is not.
+        if id(node) in self._met:
+            self._repeated += 1
+        self._met.add(id(node))
+        if self._repeated > _MAX_REPEATED_NODES:
+            message = f"aliases make more than {_MAX_REPEATED_NODES} values; expand fewer"
+            raise _refused(self._document.file, *_mark(node), message)
         if len(place) > _MAX_DEPTH:
             raise _refused(self._document.file, *_mark(node), f"nested too deep; expected at most {_MAX_DEPTH} levels")
         self._document.values[place] = _mark(node)

@@ -27,6 +27,14 @@ def test_an_alias_is_the_value_it_names() -> None:
     assert document.root == {"a": [443, 8443], "b": [443, 8443]}
 
 
+def test_many_values_that_stand_in_the_file_are_no_expansion(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten thousand hosts are a large file and not a small one made large: only what aliases repeat is counted."""
+    monkeypatch.setattr("pinproxy.settings.document._MAX_REPEATED_NODES", 20)  # 20,000 values would take a second
+    assert parse_document(b"a: [" + b"x," * 30 + b"x]\n", "c.yaml").root == {"a": ["x"] * 31}
+    with pytest.raises(SettingsError, match="aliases make more than 20 values"):
+        parse_document(b"a: &a [x, x, x, x]\nb: [*a, *a, *a, *a, *a, *a]\n", "c.yaml")
+
+
 @pytest.mark.parametrize("text", ["a: yes", "a: no", "a: on", "a: 12:30", "a: 127.0.0.1:3128"])
 def test_words_of_yaml_1_1_are_texts(text: str) -> None:
     """YAML 1.2 §10.3.2 has true and false for booleans, and no sexagesimal numbers."""
@@ -54,7 +62,7 @@ def test_the_first_of_two_equal_keys_counts_and_the_second_is_a_problem() -> Non
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"a: 1\n" + b"#" * 1024 * 1024, "larger than 1048576 bytes"),
+        (b"a: 1\n" + b"#" * 4 * 1024 * 1024, "larger than 4194304 bytes"),
         (b"a: " + b"[" * 500, "nested too deep"),
         (b"a: " + b"[" * 40 + b"]" * 40, "nested too deep"),
         ("a: 1\n".encode("utf-16"), "is not UTF-8"),
