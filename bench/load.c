@@ -1,7 +1,7 @@
 /* A load generator for proxies: plain HTTP, CONNECT, TLS inside it; one blocking thread for each client.
  *
  * Rules of this file:
- * - Only loopback. Bounded in time and in number: it stops by itself.
+ * - Only loopback. Bounded in time and in number: it stops by itself, and sooner on SIGINT.
  * - Every answer is checked: a status other than 200, or a short body, is an error and not an operation.
  * - It must cost less than what it measures: no allocation and no parsing beyond Content-Length in the loop.
  *
@@ -38,10 +38,14 @@ static struct {
     double seconds;
     long rate;            /* operations a second, all clients together; 0: as fast as it goes */
     int is_new;           /* a connection for each operation */
+    long first_host;      /* with host_count: the number of the first */
+    long host_count;      /* that many names below `host`, each asked once over a connection of its own; 0: only `host` */
 } options = {.target = "/", .host = "bench.test", .clients = 1, .seconds = 5};
 
 static SSL_CTX *tls_context;
 static atomic_int is_over;
+static atomic_long hosts_asked;
+static atomic_int ended;   /* clients that have */
 static double started;
 
 struct client {
@@ -116,7 +120,8 @@ static int64_t read_response(struct connection *c, char *buffer, int has_body) {
     return left ? -1 : length;
 }
 
-static int open_connection(struct connection *c, char *buffer) {
+/* Connect; `below` stands before the host where that is a name: "" or "h000001.". */
+static int open_connection(struct connection *c, char *buffer, const char *below) {
     struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)options.port)};
     int one = 1;
     struct timeval patience = {.tv_sec = 20};
@@ -128,14 +133,16 @@ static int open_connection(struct connection *c, char *buffer) {
     setsockopt(c->fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
     if (connect(c->fd, (struct sockaddr *)&to, sizeof to)) return -1;
     if (options.connect) {
-        int size = snprintf(buffer, BUFFER_BYTES, "CONNECT %s HTTP/1.1\r\nHost: %s\r\n\r\n", options.connect, options.connect);
+        const char *label = *options.connect >= '0' && *options.connect <= '9' ? "" : below;
+        int size = snprintf(buffer, BUFFER_BYTES, "CONNECT %s%s HTTP/1.1\r\nHost: %s%s\r\n\r\n", label, options.connect, label,
+                            options.connect);
         if (transmit(c, buffer, (size_t)size) || read_response(c, buffer, 0) < 0) return -1;
     }
     if (tls_context) {
         c->tls = SSL_new(tls_context);
         SSL_set_fd(c->tls, c->fd);
         char name[256];
-        snprintf(name, sizeof name, "%.*s", (int)strcspn(options.host, ":"), options.host);
+        snprintf(name, sizeof name, "%s%.*s", below, (int)strcspn(options.host, ":"), options.host);
         SSL_set_tlsext_host_name(c->tls, name);
         SSL_set1_host(c->tls, name);
         if (SSL_connect(c->tls) != 1) return -1;
@@ -156,14 +163,21 @@ static void wait_for_turn(struct client *me) {
 static void *run(void *argument) {
     struct client *me = argument;
     struct connection c = {.fd = -1};
-    char request[2048];
-    int size = snprintf(request, sizeof request, "GET %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: load\r\nAccept: */*\r\n\r\n",
-                        options.target, options.host);
+    char request[2048], below[32] = "";
+    int size = 0;
     while (!atomic_load(&is_over) && me->errors < 100) {
+        if (options.host_count) {
+            long asked = atomic_fetch_add(&hosts_asked, 1);
+            if (asked >= options.host_count) break;
+            snprintf(below, sizeof below, "h%06ld.", options.first_host + asked);
+        }
+        if (!size || options.host_count)
+            size = snprintf(request, sizeof request, "GET %s HTTP/1.1\r\nHost: %s%s\r\nUser-Agent: load\r\nAccept: */*\r\n\r\n",
+                            options.target, below, options.host);
         wait_for_turn(me);
         double began = now();
         int64_t got = -1;
-        if (c.fd >= 0 || !open_connection(&c, me->buffer)) {
+        if (c.fd >= 0 || !open_connection(&c, me->buffer, below)) {
             if (!transmit(&c, request, (size_t)size)) got = read_response(&c, me->buffer, 1);
         }
         if (got < 0) {
@@ -177,6 +191,7 @@ static void *run(void *argument) {
         if (options.is_new) hang_up(&c);
     }
     hang_up(&c);
+    atomic_fetch_add(&ended, 1);
     return NULL;
 }
 
@@ -185,10 +200,16 @@ static int compare(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
+static void stop(int number) {
+    (void)number;
+    atomic_store(&is_over, 1);
+}
+
 int main(int argc, char **argv) {
     static const struct option known[] = {{"port", 1, 0, 'p'}, {"connect", 1, 0, 'c'}, {"target", 1, 0, 't'},
                                           {"host", 1, 0, 'h'}, {"ca", 1, 0, 'a'},      {"clients", 1, 0, 'n'},
-                                          {"seconds", 1, 0, 's'}, {"rate", 1, 0, 'r'}, {"new", 0, 0, 'w'}, {0}};
+                                          {"seconds", 1, 0, 's'}, {"rate", 1, 0, 'r'}, {"new", 0, 0, 'w'},
+                                          {"first-host", 1, 0, 'f'}, {"host-count", 1, 0, 'd'}, {0}};
     int o;
     while ((o = getopt_long(argc, argv, "", known, NULL)) != -1) switch (o) {
         case 'p': options.port = atoi(optarg); break;
@@ -200,10 +221,13 @@ int main(int argc, char **argv) {
         case 's': options.seconds = atof(optarg); break;
         case 'r': options.rate = atol(optarg); break;
         case 'w': options.is_new = 1; break;
+        case 'f': options.first_host = atol(optarg); break;
+        case 'd': options.host_count = atol(optarg), options.is_new = 1; break;
         default: return 2;
     }
     if (options.port < 1 || options.clients < 1 || options.clients > 10000 || options.seconds > 120) return 2;
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGINT, stop);
     if (options.ca) {
         tls_context = SSL_CTX_new(TLS_client_method());
         if (SSL_CTX_load_verify_locations(tls_context, options.ca, NULL) != 1) return 2;
@@ -218,8 +242,8 @@ int main(int argc, char **argv) {
         clients[i].buffer = malloc(BUFFER_BYTES);
         if (pthread_create(&clients[i].thread, NULL, run, &clients[i])) return 1;
     }
-    struct timespec t = {.tv_sec = (time_t)options.seconds, .tv_nsec = (long)((options.seconds - (double)(time_t)options.seconds) * 1e9)};
-    nanosleep(&t, NULL);
+    struct timespec step = {.tv_nsec = 5 * 1000 * 1000}; /* how late its own end may be noticed; it costs no core anything */
+    while (!atomic_load(&is_over) && now() - started < options.seconds && atomic_load(&ended) < options.clients) nanosleep(&step, NULL);
     atomic_store(&is_over, 1);
     long operations = 0, errors = 0, samples = 0;
     uint64_t bytes = 0;

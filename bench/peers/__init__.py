@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from bench.stage import Stage, find_program, free_port
+from bench.process import find_program, free_port
+from bench.stage import HOST, Stage
 
-HOST = "bench.test"
+_VERSION = re.compile(r"\b\d+\.\d+[\w.+-]*")
 
 
 @dataclass(frozen=True)
 class Way:
-    """How a peer is asked in one scenario.
+    """How a peer is asked: `s1` plain HTTP in, TLS out; `s2` a tunnel; `s3` TLS on both sides; `mint` that, for new names.
 
     Attributes:
         port: Where.
@@ -28,10 +30,15 @@ class Way:
 
 @dataclass(frozen=True)
 class Started:
-    """A command to run, the ways it can be asked, and the port that says that it is up."""
+    """A command to run, and the ways it can be asked."""
 
     command: list[str]
     ways: dict[str, Way]
+
+    @property
+    def first_way(self) -> Way:
+        """The port that says that it is up."""
+        return next(iter(self.ways.values()))
 
 
 @dataclass(frozen=True)
@@ -43,14 +50,20 @@ class Peer:
         program: What must be installed.
         version: Arguments that print its version.
         prepare: Writes its configuration, and says how to run and ask it.
-        scenarios: Which it can take part in.
+        cannot: Why it cannot be asked, by way or by scenario; README.md says the same in its table.
+        prepare_to_intercept: The same for `s3`, where one process cannot do both.
     """
 
     name: str
     program: str
     version: tuple[str, ...]
     prepare: Callable[[Stage], Started]
-    scenarios: frozenset[str]
+    cannot: dict[str, str] = field(default_factory=dict)
+    prepare_to_intercept: Callable[[Stage], Started] | None = None
+
+    def started(self, stage: Stage, way: str) -> Started:
+        """Write its configuration for a way of asking it, and say how to run it."""
+        return (self.prepare_to_intercept or self.prepare)(stage) if way == "s3" else self.prepare(stage)
 
     def installed_version(self) -> str | None:
         """Return what it calls itself; None: it is not installed."""
@@ -58,8 +71,8 @@ class Peer:
         if program is None:
             return None
         done = subprocess.run([program, *self.version], capture_output=True, text=True, check=False)
-        lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if any(map(str.isdigit, line))]
-        return lines[0][:70] if lines else "unknown"
+        found = _VERSION.search(done.stdout + done.stderr)
+        return found[0] if found else "unknown"
 
 
 def _fixed(stage: Stage, s1: int, s2: int | None, s3: int | None) -> dict[str, Way]:
@@ -72,6 +85,10 @@ def _fixed(stage: Stage, s1: int, s2: int | None, s3: int | None) -> dict[str, W
     return ways
 
 
+def _tunnel(stage: Stage, port: int) -> Way:
+    return Way(port, ("--connect", f"127.0.0.1:{stage.values['origin_plain']}"))
+
+
 def _program(name: str) -> str:
     found = find_program(name)
     if found is None:
@@ -80,15 +97,16 @@ def _program(name: str) -> str:
 
 
 def _haproxy(stage: Stage) -> Started:
-    s1, s2, s3 = free_port(), free_port(), free_port()
-    path = stage.fill("haproxy.cfg", port_s1=s1, port_s2=s2, port_s3=s3)
-    return Started([_program("haproxy"), "-f", str(path)], _fixed(stage, s1, s2, s3))
+    s1, s2, s3, mint = free_port(), free_port(), free_port(), free_port()
+    path = stage.fill("haproxy.cfg", port_s1=s1, port_s2=s2, port_s3=s3, port_mint=mint)
+    ways = _fixed(stage, s1, s2, s3) | {"mint": Way(mint, ("--ca", f"{stage.directory}/bump-ca.pem"))}
+    return Started([_program("haproxy"), "-f", str(path)], ways)
 
 
 def _nginx(stage: Stage) -> Started:
-    s1, s3 = free_port(), free_port()
-    path = stage.fill("nginx.conf", port_s1=s1, port_s3=s3)
-    return Started([_program("nginx"), "-e", f"{stage.directory}/peer.log", "-c", str(path)], _fixed(stage, s1, None, s3))
+    s1, s2, s3 = free_port(), free_port(), free_port()
+    path = stage.fill("nginx.conf", port_s1=s1, port_s2=s2, port_s3=s3)
+    return Started([_program("nginx"), "-e", f"{stage.directory}/peer.log", "-c", str(path)], _fixed(stage, s1, s2, s3))
 
 
 def _stunnel(stage: Stage) -> Started:
@@ -100,7 +118,7 @@ def _envoy(stage: Stage) -> Started:
     s1, s2, s3 = free_port(), free_port(), free_port()
     path = stage.fill("envoy.yaml", port_s1=s1, port_s2=s2, port_s3=s3, port_admin=free_port())
     ways = _fixed(stage, s1, None, s3)
-    ways["s2"] = Way(s2, ("--connect", f"127.0.0.1:{stage.values['origin_plain']}"))
+    ways["s2"] = _tunnel(stage, s2)
     command = [_program("envoy"), "-c", str(path), "--concurrency", "1", "-l", "error", "--disable-hot-restart"]
     return Started(command, ways)
 
@@ -114,11 +132,8 @@ def _squid(stage: Stage) -> Started:
     origin = f"{HOST}:{stage.values['origin_tls']}"
     for item in (store, *store.rglob("*")):
         item.chmod(0o777)  # squid gives its privileges up, and its helper still wants to write here
-    ways = {
-        "s1": Way(s1, ()),
-        "s2": Way(s2, ("--connect", f"127.0.0.1:{stage.values['origin_plain']}")),
-        "s3": Way(s3, ("--connect", origin, "--host", origin, "--ca", f"{stage.directory}/bump-ca.pem")),
-    }
+    bumped = Way(s3, ("--connect", origin, "--host", origin, "--ca", f"{stage.directory}/bump-ca.pem"))
+    ways = {"s1": Way(s1, ()), "s2": _tunnel(stage, s2), "s3": bumped, "mint": bumped}
     return Started([_program("squid"), "-N", "-f", str(path)], ways)
 
 
@@ -132,51 +147,104 @@ def _mitmproxy(stage: Stage) -> Started:
     command = [_program("mitmdump"), "-q", "--set", f"confdir={home}", "--set", "connection_strategy=lazy"]
     command += ["--set", f"ssl_verify_upstream_trusted_ca={stage.directory}/ca.pem"]
     command += ["--mode", f"regular@127.0.0.1:{port}", "--mode", f"reverse:https://{origin}@127.0.0.1:{reverse}"]
-    ways = {
-        "s1": Way(reverse, ()),
-        "s2": Way(port, ("--connect", f"127.0.0.1:{stage.values['origin_plain']}")),
-        "s3": Way(port, ("--connect", origin, "--ca", f"{stage.directory}/bump-ca.pem")),
-    }
-    return Started(command, ways)
+    intercepted = Way(port, ("--connect", origin, "--ca", f"{stage.directory}/bump-ca.pem"))
+    return Started(command, {"s1": Way(reverse, ()), "s2": _tunnel(stage, port), "s3": intercepted, "mint": intercepted})
 
 
 def _proxy_py(stage: Stage) -> Started:
     port = free_port()
-    base = [_program("proxy"), "--hostname", "127.0.0.1", "--port", str(port), "--num-workers", "1", "--num-acceptors", "1"]
-    certificates = stage.directory / f"proxy-py-{port}"
-    certificates.mkdir()
-    command = [*base, "--log-level", "ERROR", "--data-dir", str(certificates)]
-    return Started(command, {"s2": Way(port, ("--connect", f"127.0.0.1:{stage.values['origin_plain']}"))})
+    return Started(_proxy_py_command(stage, port), {"s2": _tunnel(stage, port)})
+
+
+def _proxy_py_intercepting(stage: Stage) -> Started:
+    port = free_port()
+    ca = stage.directory / "bump-ca.pem"
+    key = stage.directory / "bump-key.pem"
+    command = [*_proxy_py_command(stage, port), "--ca-cert-file", str(ca), "--ca-key-file", str(key)]
+    command += ["--ca-signing-key-file", str(key), "--ca-file", f"{stage.directory}/ca.pem"]
+    # It mints for the host of the CONNECT, which it resolves with the system, and that knows no bench.test.
+    asked = ("--connect", f"localhost:{stage.values['origin_tls']}", "--host", "localhost", "--ca", str(ca))
+    return Started(command, {"s3": Way(port, asked)})
+
+
+def _proxy_py_command(stage: Stage, port: int) -> list[str]:
+    data = stage.directory / f"proxy-py-{port}"
+    data.mkdir()
+    command = [_program("proxy"), "--hostname", "127.0.0.1", "--port", str(port), "--num-workers", "1", "--num-acceptors", "1"]
+    command += ["--timeout", "600", "--open-file-limit", "16000", "--log-level", "ERROR"]
+    return [*command, "--data-dir", str(data), "--ca-cert-dir", str(data)]
 
 
 def _pproxy(stage: Stage) -> Started:
     port = free_port()
-    command = [_program("pproxy"), "-l", f"http://127.0.0.1:{port}"]
-    return Started(command, {"s2": Way(port, ("--connect", f"127.0.0.1:{stage.values['origin_plain']}"))})
+    return Started([_program("pproxy"), "-l", f"http://127.0.0.1:{port}"], {"s2": _tunnel(stage, port)})
 
 
 def _pinproxy(stage: Stage) -> Started:
+    return pinproxy_with(stage)
+
+
+def pinproxy_with(stage: Stage, more_hosts: str = "", more_settings: str = "") -> Started:
+    """Prepare pinproxy with more in its configuration than the one host.
+
+    Args:
+        stage: Where.
+        more_hosts: Further lines below `hosts`.
+        more_settings: Further keys of the first level.
+    """
     port = free_port()
-    path = stage.fill("pinproxy.yaml", port_s1=port)
+    path = stage.fill("pinproxy.yaml", port_s1=port, port_admin=free_port(), more_hosts=more_hosts, more_settings=more_settings)
+    trusted = ("--ca", f"{stage.directory}/pinproxy/ca.pem")
     ways = {
         "s1": Way(port, ("--target-prefix", f"http://{HOST}")),
-        "s2": Way(port, ("--connect", f"127.0.0.1:{stage.values['origin_plain']}")),
-        "s3": Way(port, ("--connect", f"{HOST}:443", "--ca", f"{stage.directory}/pinproxy/ca.pem")),
+        "s2": _tunnel(stage, port),
+        "s3": Way(port, ("--connect", f"{HOST}:443", *trusted)),
+        "mint": Way(port, ("--connect", f"{HOST}:443", *trusted)),
     }
     return Started([sys.executable, "-m", "pinproxy", "run", "--config", str(path)], ways)
 
 
+_FIXED_CERTIFICATE = "it answers with certificates from files, and mints none"
+_NO_TLS_OUT = "as a forward proxy it passes http:// on as it is, and has no way to add TLS that it verifies"
+
 PEERS = {
     peer.name: peer
     for peer in (
-        Peer("pinproxy", sys.executable, ("-m", "pinproxy", "--version"), _pinproxy, frozenset({"s1", "s2", "s3", "s4"})),
-        Peer("haproxy", "haproxy", ("-v",), _haproxy, frozenset({"s1", "s2", "s3", "s4"})),
-        Peer("nginx", "nginx", ("-v",), _nginx, frozenset({"s1", "s3"})),
-        Peer("stunnel", "stunnel4", ("-version",), _stunnel, frozenset({"s1"})),
-        Peer("envoy", "envoy", ("--version",), _envoy, frozenset({"s1", "s2", "s3", "s4"})),
-        Peer("squid", "squid", ("-v",), _squid, frozenset({"s1", "s2", "s3", "s4"})),
-        Peer("mitmproxy", "mitmdump", ("--version",), _mitmproxy, frozenset({"s1", "s2", "s3", "s4"})),
-        Peer("proxy.py", "proxy", ("--version",), _proxy_py, frozenset({"s2"})),
-        Peer("pproxy", "pproxy", ("--version",), _pproxy, frozenset({"s2", "s4"})),
+        Peer("pinproxy", sys.executable, ("-m", "pinproxy", "--version"), _pinproxy),
+        Peer("haproxy", "haproxy", ("-v",), _haproxy),
+        Peer("nginx", "nginx", ("-v",), _nginx, {"mint": _FIXED_CERTIFICATE}),
+        Peer(
+            "stunnel",
+            "stunnel4",
+            ("-version",),
+            _stunnel,
+            {
+                "s2": "it wraps in TLS or unwraps; there is no plain to plain",
+                "s3": "a service of it ends TLS or begins it; both at once would be two in a row",
+                "mint": _FIXED_CERTIFICATE,
+            },
+        ),
+        Peer("envoy", "envoy", ("--version",), _envoy, {"mint": _FIXED_CERTIFICATE}),
+        Peer("squid", "squid", ("-v",), _squid),
+        Peer("mitmproxy", "mitmdump", ("--version",), _mitmproxy),
+        Peer(
+            "proxy.py",
+            "proxy",
+            ("--version",),
+            _proxy_py,
+            {
+                "s1": _NO_TLS_OUT,
+                "s3-bulk": "its interception copies what it has queued with every read: 64 MiB do not end within a minute",
+                "mint": "it resolves names with the system, which knows none of the thousand",
+            },
+            _proxy_py_intercepting,
+        ),
+        Peer(
+            "pproxy",
+            "pproxy",
+            ("--version",),
+            _pproxy,
+            {"s1": _NO_TLS_OUT, "s3": "it does not intercept", "mint": "it does not intercept"},
+        ),
     )
 }
