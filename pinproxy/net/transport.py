@@ -25,13 +25,14 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from pinproxy.net.close_notify import make_close_notify
-from pinproxy.net.reset import reset_on_close, unsent_bytes
+from pinproxy.net.reset import reset_behind, reset_on_close, unsent_bytes
 
 # > RFC 8446 §5.1: … fragmented into TLSPlaintext records carrying data in chunks of 2^14 bytes or less. A read of this size takes
 # the whole record, so nothing decrypted stays inside OpenSSL where the event loop would not see it.
 READ_BYTES = 16 * 1024
 _PIECE_BYTES = 256  # what a held piece costs besides its bytes: two objects and a place in the queue
 _READS_PER_WAKE = 16  # 256 KiB, then the other connections have their turn
+_SHORT_READ_BYTES = 4 * 1024  # what comes in smaller pieces is a message and no stream: another read would find nothing
 _WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 _RECHECK_SECONDS = 0.05  # the kernel tells nobody that everything was acknowledged
 
@@ -65,7 +66,7 @@ class SocketTransport(asyncio.Transport):
         self._has_read_eof = False
         self._wants_write_eof = False
         self._has_written_eof = False
-        self._write_error: OSError | None = None
+        self._reset: OSError | None = None
         self._is_closing = False
         self._is_cutting = False
         self._is_gone = False
@@ -167,10 +168,14 @@ class SocketTransport(asyncio.Transport):
             if count == 0:
                 self._on_read_eof()
                 return False
-            # On after a short read too: a reset may stand behind it, and nobody would tell again.
-            if not self._is_reading:
-                break
+            if not self._is_reading or (count < _SHORT_READ_BYTES and not self._has_been_reset()):
+                return False
         return self._is_reading
+
+    def _has_been_reset(self) -> bool:
+        if self._reset is None:
+            self._reset = reset_behind(self._sock)
+        return self._reset is not None
 
     def _read_once(self) -> int:
         if self._is_buffered:
@@ -184,8 +189,8 @@ class SocketTransport(asyncio.Transport):
         return len(data)
 
     def _on_read_eof(self) -> None:
-        if self._write_error is not None:
-            self._finish(self._write_error)  # the kernel tells of a reset only once, and then of an end
+        if self._reset is not None:
+            self._finish(self._reset)  # the kernel told of it once, and now tells of an end
             return
         self.pause_reading()
         self._has_read_eof = True
@@ -258,7 +263,7 @@ class SocketTransport(asyncio.Transport):
     def _give_up_writing(self, error: OSError) -> None:
         """Write no more. The protocol hears of it later, as it may be in the middle of something."""
         self._wants_write_eof = self._has_written_eof = True
-        self._write_error = error
+        self._reset = error
         self._drop_backlog()
         self._loop.call_soon(self._read_last_words)
 
@@ -271,7 +276,7 @@ class SocketTransport(asyncio.Transport):
                 pass
         except Exception as failure:  # noqa: BLE001 - the boundary of every protocol callback: log, close, never go on
             self._protocol_failed(failure)
-        self._finish(self._write_error)
+        self._finish(self._reset)
 
     def can_write_eof(self) -> bool:
         """Half-close works, plain and TLS."""
