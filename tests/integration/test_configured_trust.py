@@ -1,0 +1,74 @@
+"""`trust`, from the text of a configuration to a verdict, in every mode: its own roots, others', or none at all.
+
+::
+
+    ROOT                                   OTHER_ROOT            -
+     └─ LEAF  roots.test, others.test       └─ nothing here      ALONE  pins-only.test
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from tests.harness.clients import Answer, connect_head, get_head, read_answer
+from tests.harness.configured import ConfiguredProxy, configured_proxy
+from tests.harness.defects import forge_leaf
+from tests.harness.origin import running_origin
+from tests.harness.pki import make_leaf, make_root, server_context
+
+ROOT, OTHER_ROOT = make_root(), make_root("Nobody's Root")
+HOSTS = ("roots.test", "others.test", "pins-only.test")
+LEAF, ALONE = make_leaf(ROOT, *HOSTS), forge_leaf(None, *HOSTS)
+BACKUP = "sha256/xRJYanjythfZY7DcrA7STe34LEf7hlxtjeFikyj6tL8="
+Way = Literal["origination", "interception", "tunnel"]
+
+
+@contextlib.asynccontextmanager
+async def running(directory: Path, way: Way) -> AsyncIterator[ConfiguredProxy]:
+    """Run two origins and a program with an entry for each way to trust them; the pins of all three are right."""
+    (directory / "root.pem").write_bytes(ROOT.pem)
+    (directory / "other.pem").write_bytes(OTHER_ROOT.pem)
+    async with running_origin(server_context(LEAF)) as vouched, running_origin(server_context(ALONE)) as alone:
+        entries = ((vouched, "{ca_file: root.pem}"), (vouched, "{ca_file: other.pem}"), (alone, "pins-only"))
+        text = "defaults: {connect: tunnel, tls13: refuse}\n" if way == "tunnel" else ""
+        text += f"pin_sets: {{keys: {{pins: [{LEAF.pin}, {ALONE.pin}, {BACKUP}]}}}}\nhosts:\n" + "".join(
+            f"  - {{host: {host}, pin_set: keys, trust: {trust}, upstream: {{address: 127.0.0.1, port: {origin.port}}}}}\n"
+            for host, (origin, trust) in zip(HOSTS, entries, strict=True)
+        )
+        async with configured_proxy(directory, text) as proxy:
+            yield proxy
+
+
+def ask(proxy: ConfiguredProxy, way: Way, host: str) -> Answer:
+    """Get `/`; the client of a tunnel takes anything, that of an interception trusts the local CA."""
+    with socket.create_connection(("127.0.0.1", proxy.port), timeout=10) as sock:
+        if way == "origination":
+            sock.sendall(get_head(f"http://{host}/", host))
+            return read_answer(sock)
+        sock.sendall(connect_head(host))
+        answer = read_answer(sock)
+        if answer.status != 200:
+            return answer
+        context = ssl.create_default_context(cadata=proxy.app.local_ca.ca_pem.decode("ascii"))
+        if way == "tunnel":
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+            context.maximum_version = ssl.TLSVersion.TLSv1_2
+        with context.wrap_socket(sock, server_hostname=host) as tls:
+            tls.sendall(get_head("/", host))
+            return read_answer(tls)
+
+
+@pytest.mark.parametrize("way", ["origination", "interception", "tunnel"])
+async def test_a_chain_must_end_in_the_roots_of_its_own_entry(way: Way, tmp_path: Path) -> None:
+    """The pins match each time: what is missing where it is denied is the right root, and nothing else."""
+    async with running(tmp_path, way) as proxy:
+        answers = [await asyncio.to_thread(ask, proxy, way, host) for host in HOSTS]
+        assert [(answer.status, answer.code) for answer in answers] == [(200, None), (502, "chain_invalid"), (200, None)]
