@@ -10,6 +10,7 @@ Every other key exchange (anonymous, pre-shared keys, static DH, export) is refu
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from enum import Enum
 
@@ -17,6 +18,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, padding, rsa
+from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.oid import PublicKeyAlgorithmOID
 
 from pinproxy.errors import TlsHandshakeFailed, TlsSyntaxError
@@ -142,7 +144,10 @@ def verify_server_key_exchange(leaf_der: bytes, client_random: bytes, server_ran
     # > signed_params: opaque client_random[32]; opaque server_random[32]; ServerDHParams params;
     signed = client_random + server_random + ske.params
     try:
-        certificate = x509.load_der_x509_certificate(leaf_der)
+        with warnings.catch_warnings():
+            # A serial number below 1 is for path validation to judge, and nothing to write to standard error.
+            warnings.simplefilter("ignore", CryptographyDeprecationWarning)
+            certificate = x509.load_der_x509_certificate(leaf_der)
         key = certificate.public_key()
         match key:
             case ec.EllipticCurvePublicKey() if ske.algorithm in _ECDSA:

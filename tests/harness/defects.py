@@ -164,11 +164,22 @@ def with_public_key(issued: Issued, spki_der: bytes, key_pem: bytes) -> Issued:
         spki_der: The SubjectPublicKeyInfo.
         key_pem: The private key that goes with it, for a server to load.
     """
-    fields = _content(issued.certificate.tbs_certificate_bytes)
-    assert fields.count(_spki(issued)) == 1
-    forged = _signed_again(issued, _element(0x30, fields.replace(_spki(issued), spki_der)))
+    forged = _with_field(issued, _spki(issued), spki_der)
     object.__setattr__(forged, "_key_pem", key_pem)
     return forged
+
+
+def with_serial_number(issued: Issued, octets: bytes) -> Issued:
+    """Give a certificate a serial number of these octets (RFC 5280 §4.1.2.2), whatever they are worth."""
+    own = issued.certificate.serial_number
+    return _with_field(issued, _element(0x02, own.to_bytes(own.bit_length() // 8 + 1, "big")), _element(0x02, octets))
+
+
+def _with_field(issued: Issued, old: bytes, new: bytes) -> Forged:
+    """Replace a whole field of the signed part, and have the issuer sign it again."""
+    fields = _content(issued.certificate.tbs_certificate_bytes)
+    assert fields.count(old) == 1
+    return _signed_again(issued, _element(0x30, fields.replace(old, new)))
 
 
 def as_version_1(issued: Issued) -> Issued:
@@ -180,7 +191,7 @@ def as_version_1(issued: Issued) -> Issued:
     return _signed_again(issued, _element(0x30, fields.partition(_spki(issued))[0].removeprefix(version) + _spki(issued)))
 
 
-def _signed_again(issued: Issued, tbs: bytes) -> Issued:
+def _signed_again(issued: Issued, tbs: bytes) -> Forged:
     """Make a certificate of other bytes than its issuer, whose key is an EC one, has signed."""
     signer = (issued.issuer or issued).key
     assert isinstance(signer, ec.EllipticCurvePrivateKey)
