@@ -20,6 +20,8 @@ class Limits:
         keep_alive_seconds: An idle client connection between two requests; longer than the pool's, so we are not first.
         pool_idle_seconds: An idle pooled upstream connection; below the 60 s and more that most origins allow.
         pool_idle_connections: Idle upstream connections kept for each authority.
+        session_seconds: How long an upstream's TLS session is resumed after its full handshake was verified; 0: never. A
+            certificate that was renewed meanwhile is seen no later than this; nginx's tickets last 5 minutes, OpenSSL's 2 hours.
         half_closed_seconds: Silence on a connection of which one direction has ended; HAProxy's `timeout client-fin`.
         connections: Client connections at once; each costs up to four descriptors, and 503 beats running out of them.
         drain_seconds: Between SIGTERM and the end; Kubernetes' default grace period is 30 s.
@@ -40,6 +42,7 @@ class Limits:
     keep_alive_seconds: float = 75.0
     pool_idle_seconds: float = 50.0
     pool_idle_connections: int = 64
+    session_seconds: float = 600.0
     half_closed_seconds: float = 60.0
     connections: int = 10_000
     drain_seconds: float = 30.0

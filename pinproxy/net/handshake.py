@@ -6,6 +6,7 @@ import _ssl
 import asyncio
 import socket
 import ssl
+from dataclasses import replace
 from typing import Any, cast
 
 from pinproxy.authority import Authority
@@ -19,6 +20,7 @@ from pinproxy.errors import (
     TlsVersion,
 )
 from pinproxy.net.readiness import wait_readable, wait_writable
+from pinproxy.net.upstream_sessions import KnownSession
 from pinproxy.pins.chain import SentChain, VerifiedChain, certificate
 from pinproxy.policy.verify import HandshakeFacts
 
@@ -28,15 +30,16 @@ _VERSION_REASONS = frozenset({"UNSUPPORTED_PROTOCOL", "WRONG_SSL_VERSION", "TLSV
 
 
 async def shake_hands_with_server(
-    sock: socket.socket, context: ssl.SSLContext, authority: Authority, seconds: float
+    sock: socket.socket, context: ssl.SSLContext, authority: Authority, seconds: float, known: KnownSession | None = None
 ) -> tuple[ssl.SSLSocket, HandshakeFacts]:
-    """Do the client's side of a handshake; the platform validates chain, name and dates in it.
+    """Do the client's side of a handshake; the platform validates chain, name and dates in it, if it is a full one.
 
     Args:
         sock: Connected; taken over, and closed on failure.
         context: From `net.client_contexts`.
         authority: Its host is the name asked for and checked.
         seconds: For the whole handshake.
+        known: A session to offer, made with this context; None: there is none.
 
     Returns:
         The TLS socket, and the facts `policy.verify` judges. No byte has been sent on it beyond the handshake.
@@ -47,9 +50,11 @@ async def shake_hands_with_server(
     """
     tls = context.wrap_socket(sock, server_hostname=authority.host, do_handshake_on_connect=False, suppress_ragged_eofs=False)
     try:
+        if known is not None and known.session is not None:
+            tls.session = known.session
         async with asyncio.timeout(seconds):
             await _shake_hands(tls)
-        return tls, facts_of(tls)
+        return tls, facts_of(tls, known.facts if known is not None else None)
     except BaseException as error:
         tls.close()
         if isinstance(error, TimeoutError):
@@ -103,8 +108,15 @@ async def _shake_hands(tls: ssl.SSLSocket) -> None:
             return
 
 
-def facts_of(tls: ssl.SSLSocket) -> HandshakeFacts:
-    """Read what a finished client handshake says of itself."""
+def facts_of(tls: ssl.SSLSocket, known: HandshakeFacts | None = None) -> HandshakeFacts:
+    """Read what a finished client handshake says of itself.
+
+    Args:
+        tls: Its socket.
+        known: What the full handshake showed that made the session offered; None: none was offered.
+    """
+    if known is not None and tls.session_reused and tls.getpeercert(binary_form=True) == known.sent.certificates[0].der:
+        return replace(known, tls_version=tls.version() or "none", is_resumed=True, is_tied=True)
     # Public from Python 3.13 on the socket itself; before that on the object inside. Both give [] or None on a resumed session.
     source = cast("Any", tls if hasattr(tls, "get_verified_chain") else tls._sslobj)  # type: ignore[attr-defined]  # noqa: SLF001
     # Without a demand to validate, OpenSSL tries all the same, and tells of the path it had in hand when it failed.

@@ -60,12 +60,9 @@ class SocketTransport(asyncio.Transport):
         self._backlog_bytes = 0
         self._farewell = b""
         self._high, self._low = buffer_bytes, buffer_bytes // 4
-        self._is_protocol_paused = False
-        self._is_reading = False
-        self._is_writer_armed = False
-        self._has_read_eof = False
-        self._wants_write_eof = False
-        self._has_written_eof = False
+        self.first_read: Callable[[], None] | None = None  # called once, behind the first data
+        self._is_protocol_paused = self._is_reading = self._is_writer_armed = False
+        self._has_read_eof = self._wants_write_eof = self._has_written_eof = False
         self._reset: OSError | None = None
         self._is_closing = False
         self._is_cutting = False
@@ -168,6 +165,9 @@ class SocketTransport(asyncio.Transport):
             if count == 0:
                 self._on_read_eof()
                 return False
+            if self.first_read is not None:
+                first_read, self.first_read = self.first_read, None
+                first_read()
             if not self._is_reading or (count < _SHORT_READ_BYTES and not self._has_been_reset()):
                 return False
         return self._is_reading

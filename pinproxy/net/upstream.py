@@ -1,7 +1,8 @@
 """The one way to an upstream: dial, shake hands, verify, decide. Every mode, every retry and every pool comes through here.
 
 1. Resolve, check the addresses, and connect to one of them (`net.dial`).
-2. TLS handshake; the platform validates chain, name and dates (`net.handshake`).
+2. TLS handshake; the platform validates chain, name and dates (`net.handshake`), or did so when the session was made that is
+   resumed (`net.upstream_sessions`).
 3. Verify the chain a second time and hold it against the pins (`policy.verify`).
 4. Act on the decision: a denied connection is closed here, before anybody could write to it.
 """
@@ -14,6 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Protocol
 
 from pinproxy.authority import Authority
@@ -22,11 +24,14 @@ from pinproxy.limits import Limits
 from pinproxy.net.client_contexts import client_context
 from pinproxy.net.dial import Destination, Dialler
 from pinproxy.net.handshake import shake_hands_with_server
+from pinproxy.net.upstream_sessions import Place, UpstreamSessions
 from pinproxy.pins.chain import Certificate
 from pinproxy.policy.mismatch import Recall, recall_nothing
 from pinproxy.policy.rule import DialOverride, HostRule
 from pinproxy.policy.verdict import Decision, Judgement
 from pinproxy.policy.verify import HandshakeFacts, Verified, verify_server
+
+_NO_SESSIONS = UpstreamSessions(keep_seconds=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,7 @@ class Upstream:
         destination: The one address it is connected to.
         address: The same, `host:port`.
         handshake_seconds: From the first handshake byte to the decision.
+        keep_session: To be called once when the first application data was read, so that later connections may resume it.
     """
 
     sock: ssl.SSLSocket
@@ -56,6 +62,7 @@ class Upstream:
     destination: Destination
     address: str
     handshake_seconds: float
+    keep_session: Callable[[], None]
 
     @property
     def leaf(self) -> Certificate:
@@ -94,6 +101,11 @@ class UpstreamOpener:
         self._limits = limits
         self._clock = clock
         self._recall = recall
+        self._sessions = UpstreamSessions(limits.session_seconds)
+
+    def forget_sessions(self) -> None:
+        """Resume no session that was made before: other rules are in force."""
+        self._sessions.clear()
 
     async def open(
         self,
@@ -117,7 +129,7 @@ class UpstreamOpener:
         """
         destination = await self.find(authority, rule, dial)
         context = client_context(rule.trust, rule.min_tls, alpn, rule.client_cert)
-        return await self.open_at(destination, rule, context, alpn, observer)
+        return await self.open_at(destination, rule, context, alpn, observer, may_resume=True)
 
     async def find(self, authority: Authority, rule: HostRule, dial: DialOverride | None = None) -> Destination:
         """Resolve a listed authority and check its addresses: the beginning of step 1."""
@@ -130,8 +142,22 @@ class UpstreamOpener:
         context: ssl.SSLContext,
         alpn: tuple[str, ...],
         observer: UpstreamObserver,
+        *,
+        may_resume: bool = False,
     ) -> Upstream:
-        """Do the rest of `open` at a destination found before, with a context made for the rule's trust."""
+        """Do the rest of `open` at a destination found before, with a context made for the rule's trust.
+
+        Args:
+            destination: Where to.
+            rule: Its rule.
+            context: For the handshake.
+            alpn: What the context offers.
+            observer: Hears of each step.
+            may_resume: Whether a session may be resumed that was verified here before; else the certificate is shown.
+
+        Raises:
+            Refused: As `open`.
+        """
         # 1.
         authority = destination.authority
         sock = await self._dialler.connect(destination)
@@ -140,11 +166,15 @@ class UpstreamOpener:
         observer.dialled(address)
         # 2.
         began = time.perf_counter()
-        tls, facts = await shake_hands_with_server(sock, context, authority, self._limits.handshake_seconds)
+        sessions = self._sessions if may_resume else _NO_SESSIONS
+        place = Place(authority, peer, destination.behind_proxy, context)
+        known = sessions.find(place, rule, self._clock())
+        tls: ssl.SSLSocket | None = None
         try:
+            tls, facts = await shake_hands_with_server(sock, context, authority, self._limits.handshake_seconds, known)
             # 3.
-            last_good = self._recall(authority)
-            verified = verify_server(facts, rule, authority, self._clock(), self._limits, last_good)
+            now = self._clock()
+            verified = verify_server(facts, rule, authority, now, self._limits, self._recall(authority))
             upstream = Upstream(
                 sock=tls,
                 authority=authority,
@@ -156,13 +186,18 @@ class UpstreamOpener:
                 destination=destination.at(peer[0]),
                 address=address,
                 handshake_seconds=time.perf_counter() - began,
+                keep_session=partial(sessions.keep, place, rule, facts, tls, now),
             )
             observer.verified(upstream)
             # 4.
             act_on(verified.judgement)
         except BaseException:
-            tls.close()
+            sessions.forget(place)
+            if tls is not None:
+                tls.close()
             raise
+        if known is not None and not facts.is_resumed:
+            sessions.decline(place, rule, facts, now)
         return upstream
 
     async def connect_for_tunnel(self, destination: Destination, observer: UpstreamObserver) -> socket.socket:

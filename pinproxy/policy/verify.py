@@ -1,11 +1,12 @@
 """The one procedure that every upstream connection of every mode goes through between handshake and first byte.
 
 1. The negotiated TLS version is at least the rule's `min_tls`.
-2. The handshake was a full one and gave a chain; a resumed session gives none and is never "nothing to compare".
+2. The handshake was a full one and gave a chain; or it resumed a session that such a one had made, whose facts were kept with
+   it and are judged anew from here on. A session that nothing is known of gives no chain, never "nothing to compare".
 3. What was sent is within the bounds, before anything expensive looks at it.
 4. The platform's TLS library validated the chain in the handshake: chain, name and dates, by its own rules. It speaks of the
    leaf that was sent, and our own parser can read every certificate of it.
-5. The leaf is inside its validity by our own clock.
+5. The leaf is inside its validity by our own clock; of a resumed session, so is the whole chain.
 6. Under `chain_profile: strict`, `cryptography` validates the same certificates; its path is the verified chain.
    Under `compatible`, the platform's path is.
 7. The pins meet the verified chain, and only that.
@@ -45,6 +46,7 @@ class HandshakeFacts:
     Attributes:
         tls_version: As OpenSSL spells it, `TLSv1.3`.
         is_resumed: Whether a session was resumed, so that no certificate was proved anew.
+        is_tied: Whether that session was made in a full handshake verified here, whose certificates these are.
         sent: Certificates as sent.
         platform_chain: The path that the TLS library built and validated, name and dates included; None if it gave none, or was
             not asked to validate.
@@ -54,6 +56,7 @@ class HandshakeFacts:
     is_resumed: bool
     sent: SentChain
     platform_chain: VerifiedChain | None
+    is_tied: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +96,7 @@ def verify_server(
     if _TLS_VERSIONS.get(facts.tls_version, -1) < _MIN_TLS[rule.min_tls]:
         raise TlsVersion(f"{authority} negotiated {facts.tls_version}; expected TLS {rule.min_tls} or newer (`min_tls`)")
     # 2. Python returns [] or None for the verified chain of a resumed session, and still returns the leaf.
-    if facts.is_resumed or not facts.sent.certificates:
+    if (facts.is_resumed and not facts.is_tied) or not facts.sent.certificates:
         return Verified(None, judge_pins(None, rule, authority, now))
     # 3.
     count, size = len(facts.sent.certificates), facts.sent.size_bytes
@@ -125,8 +128,8 @@ def _validated(
         raise ChainInvalid(f"{authority}: the validated leaf is not the certificate that was sent first")
     if not all(item.is_readable for item in platform_chain.certificates):
         raise ChainInvalid(f"{authority}: the TLS library could read a certificate of the chain, and our own parser cannot")
-    # 5.
-    require_current((leaf,), authority, now)
+    # 5. Of a resumed session, the platform has not looked at the dates this time.
+    require_current(platform_chain.certificates if facts.is_resumed else (leaf,), authority, now)
     # 6.
     if rule.chain_profile == "strict":
         return build_verified_chain(sent, authority.host, trust, now)

@@ -38,7 +38,9 @@ async def open_http_upstream(authority: Authority, rule: HostRule | None, proxy:
         upstream = await proxy.open_upstream(authority, rule, _ALPN, record)
         sock = upstream.sock
         connection = HttpUpstream(authority, upstream.address, upstream, proxy.limits.head_bytes, proxy.pool.remove)
-    SocketTransport(sock, connection, proxy.limits.buffer_bytes)
+    transport = SocketTransport(sock, connection, proxy.limits.buffer_bytes)
+    if connection.upstream is not None:
+        transport.first_read = connection.upstream.keep_session
     return connection
 
 

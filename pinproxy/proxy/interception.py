@@ -60,7 +60,7 @@ async def intercept(request: ConnectRequest, rule: HostRule) -> None:
     # 6.
     relay = Relay(proxy.limits, proxy.deadlines)
     SocketTransport(tls, relay.client, proxy.limits.buffer_bytes)
-    SocketTransport(upstream.sock, relay.upstream, proxy.limits.buffer_bytes)
+    SocketTransport(upstream.sock, relay.upstream, proxy.limits.buffer_bytes).first_read = upstream.keep_session
     await request.carry_to_the_end(relay, upstream)
 
 

@@ -116,7 +116,7 @@ async def serve_tcp_route(visit: Visit, route: Route) -> None:
         raise TlsHandshakeFailed(f"{route.to} chose none of the route's application protocols ({', '.join(route.alpn)})")
     relay = Relay(proxy.limits, proxy.deadlines)
     SocketTransport(visit.client, relay.client, proxy.limits.buffer_bytes)
-    SocketTransport(upstream.sock, relay.upstream, proxy.limits.buffer_bytes)
+    SocketTransport(upstream.sock, relay.upstream, proxy.limits.buffer_bytes).first_read = upstream.keep_session
     request = ConnectRequest(visit.client, route.to, visit.reply, proxy, visit.slot, record)
     await request.carry_to_the_end(relay, upstream)
 

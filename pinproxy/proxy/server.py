@@ -156,10 +156,11 @@ class Server:
     def swap(self, table: PolicyTable) -> None:
         """Put a new table in force, whole and at once.
 
-        Requests that begin from now on meet the new rules; idle connections that were verified under replaced ones are closed;
-        open tunnels that the new rules would deny are closed after the eviction grace.
+        Requests that begin from now on meet the new rules; TLS sessions are forgotten; idle connections that were verified under
+        replaced rules are closed; open tunnels that the new ones would deny are closed after the eviction grace.
         """
         self._proxy.policy.table = table
+        self._proxy.opener.forget_sessions()
         self._proxy.pool.retire(table)
         self._proxy.live.review(table, self._proxy.clock())
 

@@ -14,7 +14,7 @@ from pinproxy.limits import Limits
 from pinproxy.settings.section import Section
 from pinproxy.settings.values import Duration, DurationOrZero, Size
 
-_MAY_BE_ZERO = frozenset({"drain_seconds", "pool_idle_connections"})
+_MAY_BE_ZERO = frozenset({"drain_seconds", "pool_idle_connections", "session_seconds"})
 
 
 def _descriptions(docstring: str) -> dict[str, str]:

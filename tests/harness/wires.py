@@ -63,6 +63,7 @@ def preflight_of(rule: HostRule, *leaves: Issued, tls_version: str = "TLSv1.2") 
         destination=Destination(AUTHORITY, ("127.0.0.1",), 1),  # where nobody listens
         address="127.0.0.1:1",
         handshake_seconds=0.0,
+        keep_session=lambda: None,
     )
 
 

@@ -8,6 +8,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -17,15 +18,16 @@ from pinproxy.errors import DownstreamTlsFailed, HandshakeTimeout, TlsHandshakeF
 from pinproxy.limits import Limits
 from pinproxy.net.client_contexts import client_context
 from pinproxy.net.handshake import facts_of, shake_hands_with_client, shake_hands_with_server
+from pinproxy.pins.chain import SentChain, certificate
 from pinproxy.policy.rule import PinsOnly
 from pinproxy.policy.verdict import Decision, Verdict
 from pinproxy.policy.verify import verify_server
-from tests.harness.pki import make_intermediate, make_leaf, make_root, server_context
+from tests.harness.pki import Issued, make_intermediate, make_leaf, make_root, server_context
 from tests.harness.running import HOST, host_rule
 
 ROOT = make_root()
 INTERMEDIATE = make_intermediate(ROOT)
-LEAF = make_leaf(INTERMEDIATE, HOST)
+LEAF, OTHER = make_leaf(INTERMEDIATE, HOST), make_leaf(INTERMEDIATE, HOST)
 AUTHORITY = Authority(HOST, 443)
 RULE = host_rule([LEAF.pin], ROOT.anchors)
 
@@ -81,6 +83,22 @@ def test_a_resumed_session_gives_no_chain_and_is_denied(version: ssl.TLSVersion)
             assert (verified.chain, judgement.verdict, judgement.decision) == (None, Verdict.CHAIN_UNAVAILABLE, Decision.DENY)
             assert judgement.refusal is not None
             assert judgement.refusal.code == "chain_unavailable"
+
+
+@each_version
+@pytest.mark.parametrize("known_leaf", [LEAF, OTHER], ids=["its own", "another"])
+def test_a_resumed_session_is_tied_to_what_its_full_handshake_showed(version: ssl.TLSVersion, known_leaf: Issued) -> None:
+    """Only if the leaf is the one OpenSSL still tells of: what is known of another server's session proves nothing here."""
+    server, client = server_context(LEAF), client_context(ROOT.anchors, "1.2", ())
+    server.maximum_version = version
+    with connected(server, client) as tls:
+        session, known = tls.session, facts_of(tls)
+    known = replace(known, sent=SentChain((certificate(known_leaf.der), *known.sent.certificates[1:])))
+    with connected(server, client, session) as tls:
+        assert tls.session_reused
+        verified = verify_server(facts_of(tls, known), RULE, AUTHORITY, datetime.now(UTC), Limits())
+        expected = Verdict.MATCHED if known_leaf is LEAF else Verdict.CHAIN_UNAVAILABLE
+        assert (verified.judgement.verdict, verified.chain is None) == (expected, known_leaf is OTHER)
 
 
 @each_version

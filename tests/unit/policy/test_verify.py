@@ -87,6 +87,13 @@ def test_step_2_denies_what_gave_no_chain_in_every_mode(facts: HandshakeFacts, m
     assert (verified.judgement.verdict, verified.judgement.decision) == (Verdict.CHAIN_UNAVAILABLE, Decision.DENY)
 
 
+def test_step_2_passes_a_resumed_session_whose_full_handshake_is_known() -> None:
+    """The twin: its chain is there, and is judged like that of any other."""
+    verified = verify(replace(FACTS, is_resumed=True, is_tied=True))
+    assert (verified.chain, verified.judgement.verdict) == (path(LEAF, INTERMEDIATE, ROOT), Verdict.MATCHED)
+    assert verify(replace(FACTS, is_resumed=True, is_tied=True), pinned=OTHER).judgement.verdict is Verdict.NO_MATCH
+
+
 @pytest.mark.parametrize("limits", [Limits(chain_certificates=1), Limits(chain_bytes=FACTS.sent.size_bytes - 1)])
 def test_step_3_refuses_more_than_the_limits(limits: Limits) -> None:
     """Two certificates were sent."""
@@ -128,6 +135,20 @@ def test_step_5_refuses_a_leaf_outside_its_dates_by_our_clock(profile: str, off:
     rule = host_rule([LEAF.pin], ROOT.anchors, chain_profile=profile)
     with pytest.raises(CertificateExpired):
         verify_server(FACTS, rule, Authority(HOST, 443), NOW + off, Limits())
+
+
+def test_step_5_looks_at_every_date_of_a_resumed_chain() -> None:
+    """The platform has looked at them in the full handshake, which may be a while ago; its twin is a handshake of now."""
+    root = make_root(not_after=NOW + timedelta(days=1))
+    leaf = make_leaf(root, HOST)
+    rule = host_rule([leaf.pin], root.anchors, chain_profile="compatible")
+    facts = replace(FACTS, sent=sent(leaf), platform_chain=path(leaf, root))
+    resumed = replace(facts, is_resumed=True, is_tied=True)
+    later = NOW + timedelta(days=2)
+    with pytest.raises(CertificateExpired):
+        verify_server(resumed, rule, Authority(HOST, 443), later, Limits())
+    for passes, now in ((resumed, NOW), (facts, later)):
+        assert verify_server(passes, rule, Authority(HOST, 443), now, Limits()).judgement.verdict is Verdict.MATCHED
 
 
 def test_step_6_refuses_under_strict_what_the_platform_alone_accepted() -> None:
