@@ -1,41 +1,64 @@
-"""`check`: whether a configuration would start, and what in it is allowed and seldom meant."""
+"""`check`: whether a configuration would start, and what in it is allowed and seldom meant; `--live` asks servers as well."""
 
 from __future__ import annotations
 
 import os
-from datetime import UTC, datetime
+import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import click
 
+from pinproxy.cli.check_files import read_public_suffixes, remark_on_files
+from pinproxy.cli.check_live import is_incomplete, remark_on_surveys
 from pinproxy.cli.exit_code import ExitCode
 from pinproxy.cli.options import config_option
+from pinproxy.cli.surveying import choose, survey_all, table_of
 from pinproxy.settings.document import Document, dotted, read_document
-from pinproxy.settings.lint import Remark, lint
+from pinproxy.settings.lint import SOON, lint
 from pinproxy.settings.load import load_settings
 from pinproxy.settings.model import Settings
+from pinproxy.settings.remark import Remark
 
-_COLOURS = {"warning": "yellow", "note": "cyan"}
+_COLOURS = {"mismatch": "red", "warning": "yellow", "note": "cyan"}
 
 
 @click.command()
 @config_option()
+@click.option("--live", is_flag=True, help="Shake hands with every listed host as well, as `verify` does.")
+@click.option(
+    "--expiring-days", type=click.IntRange(min=0), default=SOON.days, show_default=True, metavar="DAYS", help="What is near."
+)
 @click.option("--strict", is_flag=True, help="Exit with 1 if there is a warning.")
-def check(config: Path, strict: bool) -> int:
+def check(config: Path, live: bool, expiring_days: int, strict: bool) -> int:
     """Validate a configuration and point out what is seldom meant.
 
     Problems are all told at once, as file:line:column, and exit with 2. Warnings (a backup pin that is missing, an expiry that
-    is near, pins that nobody uses, ports that a weaker entry serves) exit with 0, or with 1 under --strict. PINPROXY_…
-    variables count as they do for `run`. Nothing is dialled.
+    is near, pins that nobody uses, a wildcard over a public suffix, ports that a weaker entry serves) exit with 0, or with 1
+    under --strict. PINPROXY_… variables count as they do for `run`. Nothing is dialled.
+
+    With --live, every listed host is asked as by `verify`: exits with 3 if a server would be denied, else with 1 if one could
+    not be asked; and warns of hosts without a backup pin and of certificates that end soon.
     """
     settings = load_settings(config, os.environ, {})
     document = read_document(config)
-    remarks = sorted(lint(settings, datetime.now(UTC)), key=lambda remark: document.position(remark.place))
-    for remark in remarks:
+    now, soon = datetime.now(UTC), timedelta(days=expiring_days)
+    remarks = [*lint(settings, now, soon, read_public_suffixes(), sys.version_info[:3]), *remark_on_files(document)]
+    is_unfinished = False
+    if live:
+        table = table_of(settings)
+        chosen = choose(table)
+        surveys = survey_all(settings, chosen.targets)
+        remarks += remark_on_surveys(surveys, chosen.skipped, table, now, soon)
+        is_unfinished = is_incomplete(surveys)
+    for remark in sorted(remarks, key=lambda remark: document.position(remark.place)):
         click.echo(_line(document, remark), err=True)
-    warnings = sum(remark.severity == "warning" for remark in remarks)
-    click.echo(f"ok: {_contents(settings)}" + (f"; {_count(warnings, 'warning')}" if warnings else ""))
-    return ExitCode.FAILURE if strict and warnings else ExitCode.OK
+    mismatches, warnings = (sum(remark.severity == severity for remark in remarks) for severity in ("mismatch", "warning"))
+    counts = [_count(number, noun) for number, noun in ((mismatches, "mismatch"), (warnings, "warning")) if number]
+    click.echo(f"{'not ok' if mismatches else 'ok'}: {_contents(settings)}{'; ' if counts else ''}{', '.join(counts)}")
+    if mismatches:
+        return ExitCode.MISMATCH
+    return ExitCode.FAILURE if is_unfinished or (strict and warnings) else ExitCode.OK
 
 
 def _line(document: Document, remark: Remark) -> str:
@@ -50,4 +73,4 @@ def _contents(settings: Settings) -> str:
 
 
 def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' * (number != 1)}"
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}{'es' if noun.endswith('ch') else 's'}"

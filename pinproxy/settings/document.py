@@ -54,6 +54,14 @@ class Document:
             place = place[:-1]
         return self.values.get(place, (1, 1))
 
+    def at(self, place: Place) -> object:
+        """Return the value at a place that stands in the file."""
+        value = self.root
+        for step in place:
+            if isinstance(value, dict | list):
+                value = value[step]  # type: ignore[index]  # a place has a number for each list, and a text for each mapping
+        return value
+
 
 def dotted(place: Place) -> str:
     """Format a place as `hosts[0].mode`."""

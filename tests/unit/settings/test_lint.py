@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from pinproxy.policy.public_suffix import PublicSuffixes
 from pinproxy.settings.document import dotted
-from pinproxy.settings.lint import lint
+from pinproxy.settings.lint import PythonVersion, lint
 from pinproxy.settings.load import load_settings
 
 NOW = datetime(2026, 6, 15, 12, tzinfo=UTC)
@@ -156,3 +157,71 @@ def test_ports_that_another_entry_of_the_same_host_serves_are_no_gap(tmp_path: P
         f"  - {{host: a.b.example, pins: [{A}, {B}]}}\n  - {{host: '*.b.example', mode: disabled}}\n"
     )
     assert not [remark for remark in remarks(tmp_path, text) if remark.startswith("warning")]
+
+
+def test_a_key_in_two_spellings_is_a_duplicate(tmp_path: Path) -> None:
+    """A second spelling is no backup; the twin is another key."""
+    curls = A.replace("/", "//", 1)
+    (found,) = remarks(tmp_path, pin_set(f"pins: [{A}, {curls}, {B}]"))
+    assert found == f"warning pin_sets.p.pins[1]: {A} is already pin_sets.p.pins[0]; remove one of them"
+
+
+def test_how_far_ahead_an_expiry_is_near_can_be_said(tmp_path: Path) -> None:
+    """A pipeline that runs monthly looks further than one that runs daily."""
+    file = tmp_path / "c.yaml"
+    file.write_text(f"version: 1\n{pin_set(f'pins: [{A}, {B}], expires: 2026-08-01')}", "utf-8")
+    settings = load_settings(file, {}, {})
+    assert lint(settings, NOW, timedelta(days=30)) == ()
+    (found,) = lint(settings, NOW, timedelta(days=60))
+    assert found.message.startswith("the set expires on 2026-08-01, in 47 days")
+
+
+@pytest.mark.parametrize(
+    ("host", "is_warned"),
+    [("'**.co.uk'", True), ("'*.com'", True), ("'*.shop.co.uk'", False), ("co.uk", False), ("'**.internal'", False)],
+)
+def test_a_wildcard_over_a_public_suffix_is_warned_of(host: str, is_warned: bool, tmp_path: Path) -> None:
+    """Whoever registers a name there would be listed, and with `unlisted: deny` reachable."""
+    file = tmp_path / "c.yaml"
+    file.write_text(f"version: 1\nhosts:\n  - {{host: {host}, pins: [{A}, {B}]}}\n", "utf-8")
+    found = lint(load_settings(file, {}, {}), NOW, suffixes=PublicSuffixes(frozenset({"co.uk"})))
+    assert [remark.message.partition(":")[0].partition(" ")[2] for remark in found] == ["is a public suffix"] * is_warned
+
+
+@pytest.mark.parametrize(
+    ("narrow", "wide", "is_said"),
+    [
+        ("host: a.b.example, mode: disabled", "host: '**.example'", True),
+        ("host: '*.b.example', mode: report-only", "host: '**.example'", True),
+        ("host: a.b.example, mode: report-only", "host: '*.b.example', mode: report-only", False),
+        ("host: a.b.example, mode: disabled, ports: [80]", "host: '*.b.example', ports: [443]", False),
+        ("host: a.b.example, mode: disabled", "host: '*.example'", False),
+        ("host: a.b.example", "host: '*.b.example', mode: disabled", False),
+    ],
+)
+def test_an_entry_that_takes_a_host_out_of_a_stricter_one_is_noted(narrow: str, wide: str, is_said: bool, tmp_path: Path) -> None:
+    """The wildcard looks as if it held for the host, and the name shadows it."""
+    text = f"hosts:\n  - {{{narrow}, pins: [{A}, {B}]}}\n  - {{{wide}, pins: [{A}, {B}]}}\n"
+    found = [remark for remark in remarks(tmp_path, text) if "takes" in remark]
+    assert [remark.partition(":")[0] for remark in found] == ["note hosts[0].host"] * is_said
+
+
+@pytest.mark.parametrize(
+    ("python", "options", "is_said"),
+    [
+        ((3, 11, 16), "", True),
+        ((3, 11, 17), "", False),
+        ((3, 13, 15), "", True),
+        ((3, 14, 8), "", False),
+        ((3, 15, 0), "", False),
+        ((3, 11, 2), ", connect: tunnel, tls13: refuse", False),
+    ],
+)
+def test_a_python_with_a_known_hole_in_its_tls_is_noted(
+    python: PythonVersion, options: str, is_said: bool, tmp_path: Path
+) -> None:
+    """CVE-2026-19445, where clients' TLS ends here."""
+    file = tmp_path / "c.yaml"
+    file.write_text(f"version: 1\nhosts:\n  - {{host: a.example, pins: [{A}, {B}]{options}}}\n", "utf-8")
+    found = lint(load_settings(file, {}, {}), NOW, python=python)
+    assert ["CVE-2026-19445" in remark.message for remark in found] == [True] * is_said

@@ -1,0 +1,35 @@
+"""One thing worth knowing about a configuration, and where in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from pinproxy.settings.document import Place
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """One thing worth knowing about a configuration.
+
+    Attributes:
+        severity: `mismatch`: a server that would be denied; `warning`: something to act on; `note`: something that is so.
+        place: Where in the document.
+        message: What was found, what follows, what to do.
+    """
+
+    severity: Literal["mismatch", "warning", "note"]
+    place: Place
+    message: str
+
+
+def day(instant: datetime) -> str:
+    """Format the day of an instant."""
+    return f"{instant:%Y-%m-%d}"
+
+
+def days_left(instant: datetime, now: datetime) -> str:
+    """Say how far away an instant is that is still to come."""
+    days = (instant - now).days
+    return "in less than a day" if days == 0 else f"in {days} day{'s' * (days != 1)}"
