@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from pinproxy.pins.chain import Position
 from pinproxy.pins.formats.capability import Capability, Fitting
-from pinproxy.pins.formats.plist import Item, find, flag, read_plist, write_plist
+from pinproxy.pins.formats.plist import Item, flag, read_domains, write_plist
 from pinproxy.pins.formats.values import ImportedPins, PinnedHost, PinSetDraft, Reading, Written, wildcard_for
 from pinproxy.pins.pin import Pin
 
@@ -32,13 +32,8 @@ def read(content: bytes, name: str) -> ImportedPins:
         PinFormatError: Every problem there is.
     """
     reading = Reading(name)
-    root = read_plist(content, reading)
-    domains = find(root, _DOMAINS)
-    if domains is None or not isinstance(domains.value, dict):
-        line = domains.line if domains else root.line
-        raise reading.refusal(line, f"found no dictionary {_DOMAINS}; expected it, or NSAppTransportSecurity around it")
-    for domain, item in domains.entries.items():
-        _read_domain(domain, item, reading)
+    for host, item in read_domains(content, reading, _DOMAINS, "NSAppTransportSecurity", " or ".join(_IDENTITIES.values())):
+        _read_domain(host, item, reading)
     return reading.finish()
 
 
@@ -60,11 +55,7 @@ def write(hosts: Sequence[PinnedHost]) -> Written:
     return Written(write_plist({"NSAppTransportSecurity": {_DOMAINS: domains}}), tuple(fitting.notes))
 
 
-def _read_domain(domain: str, item: Item, reading: Reading) -> None:
-    host = reading.host(item.line, domain.strip())
-    if not isinstance(item.value, dict):
-        reading.refuse(item.line, f"{domain!r} holds no dictionary; expected one with {' or '.join(_IDENTITIES.values())}")
-        return
+def _read_domain(host: str | None, item: Item, reading: Reading) -> None:
     for key in (key for key in item.entries if key not in (_SUBDOMAINS, *_IDENTITIES.values())):
         reading.note(item.entries[key].line, f"{key} is not known here and is not carried")
     has_subdomains = flag(item.entries, _SUBDOMAINS, reading, default=False)

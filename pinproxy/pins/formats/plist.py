@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import plistlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from pinproxy.pins.formats.values import Reading
@@ -74,6 +74,35 @@ def find(item: Item, key: str) -> Item | None:
     if key in item.entries:
         return item.entries[key]
     return next((below.entries[key] for below in item.entries.values() if key in below.entries), None)
+
+
+def read_domains(content: bytes, reading: Reading, key: str, around: str, holds: str) -> Iterator[tuple[str | None, Item]]:
+    """Read the dictionary of pinned domains, of which both of Apple's formats have one.
+
+    Args:
+        content: A property list in XML.
+        reading: Takes the problems.
+        key: The dictionary's name.
+        around: What holds it in a whole Info.plist, for messages.
+        holds: What a domain's own dictionary holds, for messages.
+
+    Yields:
+        Each domain's canonical host, None where it is none, and its dictionary; a domain without one is a problem.
+
+    Raises:
+        PinFormatError: It is no property list, or has no such dictionary.
+    """
+    root = read_plist(content, reading)
+    domains = find(root, key)
+    if domains is None or not isinstance(domains.value, dict):
+        line = domains.line if domains else root.line
+        raise reading.refusal(line, f"found no dictionary {key}; expected it, or {around} around it")
+    for domain, item in domains.entries.items():
+        host = reading.host(item.line, domain.strip())
+        if isinstance(item.value, dict):
+            yield host, item
+        else:
+            reading.refuse(item.line, f"{domain!r} holds no dictionary; expected one with {holds}")
 
 
 def _item(element: Element, reading: Reading) -> Item:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pinproxy.pins.formats.capability import Capability, Fitting, dated, read_day
-from pinproxy.pins.formats.plist import Item, find, flag, read_plist, write_plist
+from pinproxy.pins.formats.plist import Item, flag, read_domains, write_plist
 from pinproxy.pins.formats.values import ImportedPins, PinnedHost, PinSetDraft, Reading, Written, wildcard_for
 from pinproxy.pins.pin_set import OnExpiry, PinSet
 
@@ -41,13 +41,8 @@ def read(content: bytes, name: str) -> ImportedPins:
         PinFormatError: Every problem there is.
     """
     reading = Reading(name)
-    root = read_plist(content, reading)
-    domains = find(root, _DOMAINS)
-    if domains is None or not isinstance(domains.value, dict):
-        line = domains.line if domains else root.line
-        raise reading.refusal(line, f"found no dictionary {_DOMAINS}; expected it, or TSKConfiguration around it")
-    for domain, item in domains.entries.items():
-        _read_domain(domain, item, reading)
+    for host, item in read_domains(content, reading, _DOMAINS, "TSKConfiguration", "TSKPublicKeyHashes"):
+        _read_domain(host, item, reading)
     return reading.finish()
 
 
@@ -64,11 +59,7 @@ def write(hosts: Sequence[PinnedHost]) -> Written:
     return Written(write_plist({"TSKSwizzleNetworkDelegates": False, _DOMAINS: domains}), tuple(fitting.notes))
 
 
-def _read_domain(domain: str, item: Item, reading: Reading) -> None:
-    host = reading.host(item.line, domain.strip())
-    if not isinstance(item.value, dict):
-        reading.refuse(item.line, f"{domain!r} holds no dictionary; expected one with TSKPublicKeyHashes")
-        return
+def _read_domain(host: str | None, item: Item, reading: Reading) -> None:
     for key in (key for key in item.entries if key not in _CARRIED):
         reading.note(item.entries[key].line, _NOT_CARRIED.get(key, f"{key} is not known here and is not carried"))
     has_subdomains = flag(item.entries, "TSKIncludeSubdomains", reading, default=False)
