@@ -15,15 +15,11 @@ from pinproxy.net.upstream_proxy import UpstreamProxy
 from pinproxy.pins.pin import Pin
 from pinproxy.pins.pin_set import PinSet
 from pinproxy.policy.address import is_globally_routable
-from pinproxy.policy.rule import HostRule
+from pinproxy.policy.rule import HostRule, PinsOnly
 from pinproxy.policy.table import PolicyTable
-from pinproxy.policy.verdict import printable
+from pinproxy.policy.verdict import Decision, Verdict, outcome_of_mismatch, printable
 
-_EFFECT_OF_EXPIRY = {
-    "enforce": "mismatches are denied all the same (pin_set_expired)",
-    "report-only": "mismatches pass and are reported (pin_set_expired)",
-    "disabled": "mismatches pass",
-}
+_CHECKED = (("name", "unsafe_skip_hostname"), ("dates", "unsafe_skip_dates"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +107,13 @@ def _why_not(authority: Authority, other: HostRule, rule: HostRule | None) -> st
 
 
 def _verified(rule: HostRule) -> Iterator[str]:
-    both = "OpenSSL and cryptography must both accept" if rule.chain_profile == "strict" else "by OpenSSL alone (compatible)"
-    yield f"chain to a root of {printable(rule.trust.name)}, name and dates, in every mode; {both}; TLS {rule.min_tls} or newer"
+    if isinstance(rule.trust, PinsOnly):
+        kept = [what for what, key in _CHECKED if key not in rule.trust.skipped]
+        yield f"no chain (pins-only): the pin of the server's own certificate{''.join(f', its {what}' for what in kept)}"
+    else:
+        both = "OpenSSL and cryptography must both accept" if rule.chain_profile == "strict" else "by OpenSSL alone (compatible)"
+        yield f"chain to a root of {printable(rule.trust.name)}, name and dates, in every mode; {both}"
+    yield f"TLS {rule.min_tls} or newer"
     if rule.client_cert is not None:
         yield f"who we are is shown by {printable(rule.client_cert.name)} where the server asks"
 
@@ -141,10 +142,9 @@ def _pin_lines(pin_set: PinSet, at: datetime) -> Iterator[str]:
 def _expiry(pin_set: PinSet, at: datetime) -> str:
     if pin_set.expires is None:
         return "no expiry"
-    effect = _EFFECT_OF_EXPIRY[pin_set.on_expiry]
     if pin_set.is_expired(at):
-        return f"expired on {pin_set.expires:%Y-%m-%d}: {effect}; a chain that matches is allowed"
-    return f"until {pin_set.expires:%Y-%m-%d}, {(pin_set.expires - at).days} days away; from then on {effect}"
+        return f"expired on {pin_set.expires:%Y-%m-%d} (on_expiry: {pin_set.on_expiry}); a chain that matches is allowed"
+    return f"until {pin_set.expires:%Y-%m-%d}, {(pin_set.expires - at).days} days away (on_expiry: {pin_set.on_expiry})"
 
 
 def _state(pin: Pin, at: datetime) -> str:
@@ -156,21 +156,19 @@ def _state(pin: Pin, at: datetime) -> str:
 
 
 def _consequences(rule: HostRule, at: datetime) -> Iterator[str]:
-    pin_set = rule.pin_set
-    if pin_set is None or rule.mode == "disabled":
+    verdict, decision = outcome_of_mismatch(rule, at)
+    if rule.pin_set is None or verdict is Verdict.NOT_PINNED:
         yield "no pin is compared (mode: disabled)"
         return
-    code = "pin_set_expired" if pin_set.is_expired(at) else "pin_mismatch"
-    is_softened = pin_set.is_expired(at) and pin_set.on_expiry == "report-only"
-    if pin_set.is_expired(at) and pin_set.on_expiry == "disabled":
-        yield "a chain without a pin of the set passes: the set has expired (on_expiry: disabled)"
-    elif rule.mode == "report-only" or is_softened:
-        yield f"a chain without a pin of the set passes, and is reported as {code} (would_deny)"
-    else:
-        yield f"a chain without a pin of the set is denied: 403 {code}"
-    if pin_set.forbidden:
+    code = "pin_set_expired" if verdict is Verdict.EXPIRED else "pin_mismatch"
+    yield {
+        Decision.DENY: f"a chain without a pin of the set is denied: 403 {code}",
+        Decision.ALLOW_AND_REPORT: f"a chain without a pin of the set passes, and is reported as {code} (would_deny)",
+        Decision.ALLOW: "a chain without a pin of the set passes: the set has expired",
+    }[decision]
+    if rule.pin_set.forbidden:
         yield "a chain with a forbidden key is denied in every case: 403 pin_forbidden"
-    if not pin_set.current(at):
+    if not rule.pin_set.current(at):
         yield "no pin of the set counts on that day, so that no chain can match"
 
 

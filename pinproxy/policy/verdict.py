@@ -105,19 +105,35 @@ def judge_pins(  # noqa: PLR0911 - five numbered outcomes read best as five retu
     # 4. One pin met is enough (RFC 7469 §2.6).
     if match := pin_set.match(chain, now):
         return Judgement(Verdict.MATCHED, Decision.ALLOW, matched_pin=match.pin)
-    # 5. None met; an expired set stays a set (`on_expiry: enforce`) and says that it is expired. So does every set that is all
-    # there is to tell a server by (`trust: pins-only`): without it, nobody would be verified.
+    # 5. None met.
+    verdict, otherwise = outcome_of_mismatch(rule, now)
+    if otherwise is Decision.ALLOW:
+        return Judgement(verdict, otherwise)
+    if verdict is Verdict.EXPIRED:
+        failure = "no pin matched, and the pin set has expired"
+        return Judgement(verdict, otherwise, _failed(PinSetExpired, failure, authority, chain, rule, last_good))
+    failure = f"no pin matched the {'leaf, which alone counts here' if rule.is_pins_only else 'verified chain'}"
+    return Judgement(verdict, otherwise, _failed(PinMismatch, failure, authority, chain, rule, last_good))
+
+
+def outcome_of_mismatch(rule: HostRule, now: datetime) -> tuple[Verdict, Decision]:
+    """Say what a chain that meets no pin of a rule is worth, and what is done about it; nobody need show one to find out.
+
+    Args:
+        rule: The rule.
+        now: The wall clock, UTC, or the day that is asked about.
+    """
+    pin_set = rule.pin_set
+    if pin_set is None or rule.mode == "disabled":
+        return Verdict.NOT_PINNED, Decision.ALLOW
+    # An expired set stays a set (`on_expiry: enforce`) and says that it is expired. So does every set that is all there is to
+    # tell a server by (`trust: pins-only`): without it, nobody would be verified.
     expired = pin_set.is_expired(now)
     on_expiry = "enforce" if rule.is_pins_only else pin_set.on_expiry
     if expired and on_expiry == "disabled":
-        return Judgement(Verdict.EXPIRED, Decision.ALLOW)
+        return Verdict.EXPIRED, Decision.ALLOW
     report_only = rule.mode == "report-only" or (expired and on_expiry == "report-only")
-    otherwise = Decision.ALLOW_AND_REPORT if report_only else Decision.DENY
-    if expired:
-        failure = "no pin matched, and the pin set has expired"
-        return Judgement(Verdict.EXPIRED, otherwise, _failed(PinSetExpired, failure, authority, chain, rule, last_good))
-    failure = f"no pin matched the {'leaf, which alone counts here' if rule.is_pins_only else 'verified chain'}"
-    return Judgement(Verdict.NO_MATCH, otherwise, _failed(PinMismatch, failure, authority, chain, rule, last_good))
+    return Verdict.EXPIRED if expired else Verdict.NO_MATCH, Decision.ALLOW_AND_REPORT if report_only else Decision.DENY
 
 
 def _failed(

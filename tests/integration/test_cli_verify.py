@@ -167,6 +167,16 @@ def test_a_chain_that_does_not_validate_is_a_mismatch(tmp_path: Path, capsys: py
         assert verified(capsys, "-c", config(tmp_path, origin.port, [LEAF.pin, BACKUP]))[0] == ExitCode.OK
 
 
+def test_pins_only_is_verified_by_the_leaf_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As the proxy does it: no root vouches for this server, and its key does; the twin has another key."""
+    for key, expected in ((LEAF.key, ExitCode.OK), (OTHER_LEAF.key, ExitCode.MISMATCH)):
+        leaf = make_leaf(make_root("Another Root"), HOST, key=key)
+        with blocking_origin(server_context(leaf)) as origin:
+            file = Path(config(tmp_path, origin.port, [LEAF.pin, BACKUP]))
+            file.write_text(file.read_text().replace("trust: {ca_file: root.pem}", "trust: pins-only"))
+            assert verified(capsys, "-c", str(file))[0] == expected
+
+
 def test_nobody_there_is_exit_1_and_a_table_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """One line for the address, and the reason below it."""
     with socket.create_server(("127.0.0.1", 0)) as taken:

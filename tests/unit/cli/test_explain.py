@@ -96,6 +96,17 @@ def test_report_only_and_a_switched_off_expiry_let_a_mismatch_pass(tmp_path: Pat
     assert "passes: the set has expired" in explained(capsys, tmp_path, "a.example.com", "--at", "2027-02-01", text=text)
 
 
+def test_pins_only_promises_no_chain_and_softens_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is switched off is not among what is verified; `on_expiry` has no say."""
+    keys = "trust: pins-only, unsafe_skip_dates: true, "
+    text = HOSTS.replace("expires: 2027-01-31", "expires: 2027-01-31\n    on_expiry: disabled").replace(
+        "upstream: {address", f"{keys}upstream: {{address"
+    )
+    out = explained(capsys, tmp_path, "tunnel.test", "--at", "2027-02-01", text=text)
+    assert "verified no chain (pins-only): the pin of the server's own certificate, its name\n" in out
+    assert "denied: 403 pin_set_expired" in out
+
+
 def test_a_tunnel_says_what_becomes_of_each_tls_version(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """And where it is dialled, which is not its name."""
     out = explained(capsys, tmp_path, "tunnel.test")
