@@ -68,6 +68,8 @@ class ServerAnswer:
 class _Silent:
     """Nobody logs what a person asked to see."""
 
+    via = ()
+
     def dialled(self, address: str) -> None:
         """Do nothing."""
 

@@ -104,11 +104,11 @@ class AddressDenied(PolicyError):
 
 
 class LoopDetected(PolicyError):
-    """A destination that is this proxy itself."""
+    """A destination that is this proxy itself, or a request that has passed it before."""
 
     proxy_status = "proxy_loop_detected"
     code = "loop_detected"
-    title = "The proxy will not connect to itself"
+    title = "The way leads back to the proxy"
 
 
 class Tls13Unverifiable(PolicyError):

@@ -18,8 +18,7 @@ from pinproxy.http1.connection import connection_options
 from pinproxy.http1.framing import CHUNKED, UNTIL_CLOSE, BodyKind, Framing
 from pinproxy.http1.grammar import DIGITS, HOST, REQUEST_TARGET, TOKEN
 from pinproxy.http1.head import Fields, Head, RequestHead, ResponseHead
-
-PSEUDONYM: Final = b"pinproxy"
+from pinproxy.http1.via import PSEUDONYM, OwnName
 
 # > Intermediaries MUST parse a received Connection header field before a message is forwarded and, for each
 # > connection-option in this field, remove any header or trailer field(s) from the message with the same name […]
@@ -44,7 +43,8 @@ _NO_EXPECT: Final = frozenset({b"expect"})
 
 _PATH: Final = re.compile(REQUEST_TARGET)
 _EXTRA: Final = re.compile(TOKEN + rb": [\t\x20-\x7e]*+")
-_VIA: Final = (b"Via: 1.0 " + PSEUDONYM, b"Via: 1.1 " + PSEUDONYM)
+# Of responses: nobody sends one round in a circle, and a client that compares two should find them equal.
+_NAMELESS: Final = OwnName(PSEUDONYM)
 _END_OF_HEAD: Final = b"\r\n"  # joined to the last line by another
 _DEFAULT_PORT: Final = {b"http": b":80", b"https": b":443"}
 
@@ -60,6 +60,7 @@ def forward_request_head(
     *,
     path: bytes,
     host: bytes,
+    own_name: OwnName = _NAMELESS,
     keep_upgrade: bool = False,
     extra: Iterable[tuple[bytes, bytes]] = (),
 ) -> bytes:
@@ -70,6 +71,7 @@ def forward_request_head(
         framing: How its body is delimited; the body goes on the same way.
         path: The request target for the origin: `target.RequestTarget.path`, or an absolute URI for a further proxy.
         host: The Host value, as `host_field` makes it.
+        own_name: What we are called in Via.
         keep_upgrade: Carry Upgrade on, because the caller can carry what follows a 101.
         extra: Fields to add at the end, such as Proxy-Authorization for a further proxy.
 
@@ -92,7 +94,7 @@ def forward_request_head(
     lines += _framing_lines(framing)
     lines += _connection_lines(head, options, b"", keep_upgrade=keep_upgrade)
     # > An intermediary […] MUST send an appropriate Via header field […] in each message that it forwards.
-    lines.append(_VIA[head.minor])
+    lines.append(own_name.lines[head.minor])
     lines += map(_field_line, extra)
     lines.append(_END_OF_HEAD)
     return b"\r\n".join(lines)
@@ -147,7 +149,7 @@ def forward_response_head(
         lines += _connection_lines(head, options, persistence, keep_upgrade=head.status == 426)
     elif head.status == 101:
         lines += _connection_lines(head, options, b"", keep_upgrade=True)
-    lines.append(_VIA[head.minor])
+    lines.append(_NAMELESS.lines[head.minor])
     lines += map(_field_line, extra)
     lines.append(_END_OF_HEAD)
     return b"\r\n".join(lines)

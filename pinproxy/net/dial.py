@@ -116,8 +116,12 @@ class Dialler:
                     "list the host, or set limits.allow_private: true"
                 )
 
-    async def connect(self, destination: Destination) -> socket.socket:
+    async def connect(self, destination: Destination, via: tuple[bytes, ...] = ()) -> socket.socket:
         """Connect to a destination, its address families raced (RFC 8305), and through the upstream proxy if it is behind it.
+
+        Args:
+            destination: Where to.
+            via: What the upstream proxy is told in Via.
 
         Returns:
             A connected, non-blocking socket with TCP_NODELAY.
@@ -125,13 +129,14 @@ class Dialler:
         Raises:
             DialRefused, DialTimeout: Nobody there.
             UpstreamProxyRefused: The upstream proxy does not open the way.
+            LoopDetected: It says that the way leads back.
         """
         proxy, target = self._upstream_proxy, destination.behind_proxy
         if proxy is None or target is None:
             return await self._connect(str(destination.authority), destination.addresses, destination.port)
         sock = await self._connect(f"the upstream proxy {proxy.authority}", destination.addresses, destination.port)
         try:
-            await open_way(sock, proxy, target, self._limits)
+            await open_way(sock, proxy, target, self._limits, via)
         except BaseException:
             sock.close()
             raise

@@ -33,6 +33,7 @@ _Key = tuple[Authority, DialOverride | None, HostRule]
 class _Outcome:
     """How a preflight went, for everybody who waited for it."""
 
+    via: tuple[bytes, ...] = ()
     address: str | None = None
     upstream: Upstream | None = None
     refusal: Refused | None = None
@@ -94,7 +95,7 @@ class Preflights:
             return kept.tell(observer)
         task = self._under_way.get(key)
         if task is None:
-            task = asyncio.get_running_loop().create_task(self._make(key, destination, rule))
+            task = asyncio.get_running_loop().create_task(self._make(key, destination, rule, observer.via))
             self._under_way[key] = task
             task.add_done_callback(lambda _done: self._under_way.pop(key, None))
         # Shielded: one client that goes away must not end what the others wait for.
@@ -131,8 +132,8 @@ class Preflights:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _make(self, key: _Key, destination: Destination, rule: HostRule) -> _Outcome:
-        outcome = _Outcome()
+    async def _make(self, key: _Key, destination: Destination, rule: HostRule, via: tuple[bytes, ...]) -> _Outcome:
+        outcome = _Outcome(via)
         try:
             context = client_context(rule.trust, rule.min_tls, _ALPN, rule.client_cert)
             upstream = await self._opener.open_at(destination, rule, context, _ALPN, outcome)

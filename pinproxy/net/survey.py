@@ -132,6 +132,7 @@ class Survey:
 class _Witness:
     """Keeps what an attempt came to, also where it is denied in the end."""
 
+    via: tuple[bytes, ...] = ()
     address: str = ""
     upstream: Upstream | None = field(default=None)
 

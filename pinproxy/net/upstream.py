@@ -78,6 +78,10 @@ class Upstream:
 class UpstreamObserver(Protocol):
     """Hears how far an attempt came, whether or not it ends well: the log line of a refusal needs it most."""
 
+    @property
+    def via(self) -> tuple[bytes, ...]:
+        """Values of the Via field with which an upstream proxy is asked; empty: none is sent."""
+
     def dialled(self, address: str) -> None:
         """TCP is connected to this `host:port`."""
 
@@ -160,7 +164,7 @@ class UpstreamOpener:
         """
         # 1.
         authority = destination.authority
-        sock = await self._dialler.connect(destination)
+        sock = await self._dialler.connect(destination, observer.via)
         peer = _peer_of(sock, authority)
         address = format_address(peer)
         observer.dialled(address)
@@ -202,7 +206,7 @@ class UpstreamOpener:
 
     async def connect_for_tunnel(self, destination: Destination, observer: UpstreamObserver) -> socket.socket:
         """Connect without TLS of our own, for a client that brings its own; the tunnel verifies what it can see of it."""
-        sock = await self._dialler.connect(destination)
+        sock = await self._dialler.connect(destination, observer.via)
         observer.dialled(format_address(_peer_of(sock, destination.authority)))
         return sock
 

@@ -100,6 +100,8 @@ async def _serve_connect(visit: Visit) -> None:
         record.user = await visit.proxy.client_auth.demand(head)
     # > RFC 9112 §3.2.3: … the client MUST send the authority-form … consisting of only the uri-host and port number.
     record.authority = authority = parse_authority(request_target(head).authority.decode("ascii"))
+    visit.proxy.refuse_loop(head)
+    record.received_via = head.get_all(b"via")
     await carry(ConnectRequest(visit.client, authority, visit.reply, visit.proxy, visit.slot, record))
 
 

@@ -127,7 +127,12 @@ class Exchange:
         self._authority, self._rule = authority, rule = errand.authority, errand.rule
         self._retell = errand.retell
         self._head = forward_request_head(
-            self.request, self._request_framing, path=errand.path, host=errand.host, keep_upgrade=self._may_upgrade
+            self.request,
+            self._request_framing,
+            path=errand.path,
+            host=errand.host,
+            own_name=self._proxy.own_name,
+            keep_upgrade=self._may_upgrade,
         )
         pooled = self._take_pooled(authority, rule)
         if pooled is not None:

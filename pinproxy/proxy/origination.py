@@ -189,6 +189,8 @@ class OriginationClient(asyncio.Protocol):
         try:
             if self._proxy.is_draining:
                 raise Draining("the proxy is shutting down and takes no new request")
+            self._proxy.refuse_loop(request)
+            record.received_via = request.get_all(b"via")
             # 1. to 3.
             errand = self._direct(request, self._proxy, record)
             # 4.

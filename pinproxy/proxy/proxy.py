@@ -11,7 +11,9 @@ from datetime import datetime
 from typing import Any
 
 from pinproxy.authority import Authority
-from pinproxy.errors import HostNotListed, PinError
+from pinproxy.errors import HostNotListed, LoopDetected, PinError
+from pinproxy.http1.head import RequestHead
+from pinproxy.http1.via import OwnName, make_own_name
 from pinproxy.limits import Limits
 from pinproxy.net.deadlines import Deadlines
 from pinproxy.net.local_ca import LocalCa
@@ -48,6 +50,7 @@ class Proxy:
         deadlines: Watches over long-lived connections.
         live: Everybody connected.
         eviction_grace_seconds: How long a tunnel that a reload denies may live on.
+        own_name: What we are called in Via.
         client_auth: Knows who may use the proxy; None: nobody is asked.
         is_draining: Whether SIGTERM was seen.
     """
@@ -65,6 +68,7 @@ class Proxy:
     deadlines: Deadlines
     live: LiveConnections
     eviction_grace_seconds: float = 0.0
+    own_name: OwnName = field(default_factory=lambda: make_own_name(os.urandom(8)))
     client_auth: ClientAuth | None = None
     is_draining: bool = False
     _alpn_offers: dict[Authority, tuple[str, ...]] = field(default_factory=dict)
@@ -75,6 +79,15 @@ class Proxy:
     def next_id(self) -> str:
         """Make the id of a connection or request: unique, and in the order of their beginnings within a process."""
         return f"{self._id_prefix}-{next(self._id_counter):x}"
+
+    def refuse_loop(self, head: RequestHead) -> None:
+        """Refuse a request that has passed us before: two proxies that name each other would pass it round for ever.
+
+        Raises:
+            LoopDetected: It has.
+        """
+        if self.own_name.has_seen(head):
+            raise LoopDetected("the request has passed this proxy already, as its Via field says: another proxy led it back")
 
     def spawn(self, story: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run a story as a task that is kept alive until it ends."""

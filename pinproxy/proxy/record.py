@@ -18,6 +18,7 @@ class Record:
 
     Attributes:
         id: Ties log line, response field and report together.
+        received_via: Values of the Via field of the request.
         mode, method, authority, rule, user, status, bytes_up, bytes_down: As in `ConnectionEvent`.
     """
 
@@ -35,6 +36,7 @@ class Record:
         "id",
         "method",
         "mode",
+        "received_via",
         "rule",
         "status",
         "user",
@@ -48,6 +50,7 @@ class Record:
         self.authority: Authority | None = None
         self.rule: HostRule | None = None
         self.user: str | None = None
+        self.received_via: tuple[bytes, ...] = ()
         self.status: int | None = None
         self.bytes_up = 0
         self.bytes_down = 0
@@ -58,6 +61,11 @@ class Record:
         self._upstream: Upstream | None = None
         self._was_reused = False
         self._is_finished = False
+
+    @property
+    def via(self) -> tuple[bytes, ...]:
+        """What a CONNECT that goes on because of this request says in Via (`UpstreamObserver`)."""
+        return self._proxy.own_name.with_us(self.received_via)
 
     def dialled(self, address: str) -> None:
         """Note where TCP connected to (`UpstreamObserver`)."""

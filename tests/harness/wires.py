@@ -72,6 +72,7 @@ class Ear:
     """An observer that keeps the last verdict."""
 
     heard: list[Upstream] = field(default_factory=list)
+    via: tuple[bytes, ...] = ()
 
     def dialled(self, address: str) -> None:
         """Nothing is dialled here."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from pinproxy.limits import Limits
@@ -35,12 +37,14 @@ async def test_hop_by_hop_fields_of_a_request_end_here() -> None:
         assert (await client.response()).status == 200
         received = bytes(stage.origin.received)
     lines = received.split(b"\r\n")
+    via = lines[4]
+    assert re.fullmatch(rb"Via: 1\.1 pinproxy-[0-9a-f]{16}", via)
     assert lines == [
         b"GET / HTTP/1.1",
         b"Host: api.example.test",
         b"X-End-To-End: 1",
         b"Authorization: Bearer t",
-        b"Via: 1.1 pinproxy",
+        via,
         b"",
         b"",
     ]
@@ -71,7 +75,7 @@ async def test_via_is_added_behind_those_of_others_with_the_version_received() -
         response = await client.response()
         received = bytes(stage.origin.received)
     assert [value for name, value in response.fields if name == "via"] == ["1.1 far", "1.0 pinproxy"]
-    assert received.index(b"Via: 1.1 near\r\n") < received.index(b"Via: 1.0 pinproxy\r\n")
+    assert received.index(b"Via: 1.1 near\r\n") < received.index(b"Via: 1.0 pinproxy-")
     assert received.startswith(b"GET / HTTP/1.1\r\n")
 
 

@@ -40,6 +40,8 @@ CONTEXT = origin_context()
 class Hearer:
     """An observer that keeps what it hears."""
 
+    via = ()
+
     def __init__(self) -> None:
         self.address: str | None = None
         self.upstream: Upstream | None = None
