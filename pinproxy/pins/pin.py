@@ -113,7 +113,8 @@ def parse_pin(text: str) -> Pin:
         return _parse_tlsa(text, *match.groups())
     if match := _CERT.fullmatch(text):
         algorithm, value = match.groups()
-        if _HEX.fullmatch(value):
+        # A digest's base64 may happen to hold hexadecimal digits alone; its length tells.
+        if _HEX.fullmatch(value) and len(value) != _base64_length(algorithm):
             return Pin("cert", algorithm, _checked(text, algorithm, bytes.fromhex(value.replace(":", ""))))
         return Pin("cert", algorithm, _checked(text, algorithm, _decode_base64(text, algorithm, value)))
     if match := _RFC7469.fullmatch(text):
@@ -145,12 +146,19 @@ def _parse_tlsa(text: str, usage: str, selector: str, matching: str, data: str) 
 
 def _without_curls_slash(algorithm: str, value: str) -> str:
     """Drop the second slash of `sha256//…`, but not a slash that is the digest's own: one in 64 begins with it."""
-    base64_length = -(-_LENGTHS.get(algorithm, 0) // 3) * 4
-    return value[1:] if value.startswith("/") and len(value) != base64_length else value
+    return value[1:] if value.startswith("/") and len(value) != _base64_length(algorithm) else value
+
+
+def _base64_length(algorithm: str) -> int:
+    return -(-_LENGTHS.get(algorithm, 0) // 3) * 4
 
 
 def _decode_base64(text: str, algorithm: str, value: str) -> bytes:
     expected = _LENGTHS.get(algorithm)
+    if expected and len(value) == 2 * expected and _HEX.fullmatch(value):
+        meant = base64.b64encode(bytes.fromhex(value)).decode("ascii")
+        found = f"{_short(text)} holds {len(value)} hexadecimal digits"
+        raise PinSyntaxError(f"{found}; expected the base64 of {expected} bytes: {algorithm}/{meant}")
     try:
         return base64.b64decode(value, validate=True)
     except (binascii.Error, ValueError) as error:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 from contextlib import suppress
+from dataclasses import replace
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -50,6 +52,35 @@ def test_every_spelling_of_a_key_reads_as_one_pin(pin: Pin) -> None:
         parse_pin(f'pin-{pin.algorithm}="{text}"'),
     }
     assert spelled == {Pin("spki", pin.algorithm, pin.digest)}
+
+
+@given(pins())
+@example(Pin("cert", "sha256", b"\xff" * 32))
+def test_every_spelling_of_a_certificate_reads_as_one_pin(pin: Pin) -> None:
+    """Hex, hex with colons in either case, and base64."""
+    bare = pin.digest.hex()
+    colons = ":".join(bare[index : index + 2] for index in range(0, len(bare), 2))
+    texts = (bare, colons, colons.upper(), base64.b64encode(pin.digest).decode())
+    assert {parse_pin(f"cert-{pin.algorithm}:{text}") for text in texts} == {Pin("cert", pin.algorithm, pin.digest)}
+
+
+@given(pins(), st.sampled_from(["2", "3"]))
+def test_a_tlsa_record_reads_as_the_pin_and_its_position(pin: Pin, usage: str) -> None:
+    """RFC 6698 has SHA-256 and SHA-512; usage 3 is the leaf, 2 what is above it."""
+    matching = {"sha256": "1", "sha512": "2"}.get(pin.algorithm)
+    if matching is None:
+        return
+    selector = "1" if pin.subject == "spki" else "0"
+    read = parse_pin(f"{usage} {selector} {matching} {pin.digest.hex()}")
+    assert read == replace(pin, position="leaf" if usage == "3" else "ca")
+
+
+@given(pins())
+def test_hexadecimal_where_base64_belongs_is_told_the_base64(pin: Pin) -> None:
+    """Guides print both; 64 hexadecimal digits are base64 too, of another length. What is proposed is the pin that was meant."""
+    with pytest.raises(PinSyntaxError) as caught:
+        parse_pin(f'pin-{pin.algorithm}="{pin.digest.hex()}"')
+    assert parse_pin(str(caught.value).rpartition(": ")[2]) == Pin("spki", pin.algorithm, pin.digest)
 
 
 def assert_pin_or_error_that_names(text: str, expected: str) -> None:

@@ -34,6 +34,7 @@ WIDE = hashlib.sha512(b"a key").digest()
         (f"cert-sha256:{HEX.upper()}", Pin("cert", "sha256", DIGEST)),
         (f"cert-sha256:{DIGEST.hex(':')}", Pin("cert", "sha256", DIGEST)),
         (f"cert-sha256:{BASE64}", Pin("cert", "sha256", DIGEST)),
+        (f"cert-sha384:{'A' * 64}", Pin("cert", "sha384", bytes(48))),  # base64 that could be hexadecimal, but for its length
         (f"3 1 1 {HEX}", Pin("spki", "sha256", DIGEST, "leaf")),
         (f"3 1 1 {HEX[:32]} {HEX[32:]}", Pin("spki", "sha256", DIGEST, "leaf")),
         (f"2 1 1 {HEX}", Pin("spki", "sha256", DIGEST, "ca")),
@@ -71,7 +72,7 @@ def test_a_digest_that_begins_with_a_slash_keeps_it(slash: str, digest: bytes) -
         ("sha256//", "decodes to 0 bytes; expected 32 for sha256"),
         (f"sha256/{BASE64[:-1]}", "is not base64; expected the base64 of 32 bytes digest"),
         (f"sha256/{HEX}!", "is not base64"),
-        (f"sha256/{HEX}", "decodes to 48 bytes; expected 32 for sha256"),
+        (f"sha256/{HEX}", f"holds 64 hexadecimal digits; expected the base64 of 32 bytes: sha256/{BASE64}"),
         (f"cert-sha256:{HEX[:-2]}", "decodes to 31 bytes; expected 32"),
         (f"3 1 1 {HEX[:-1]}", "has 63 hex digits; expected 64"),
         (f"3 1 1 {HEX[:-2]}", "decodes to 31 bytes; expected 32"),

@@ -87,6 +87,39 @@ RFC7469_REPORT_ONLY = f"""Public-Key-Pins-Report-Only: max-age=2592000;
     pin-sha256="{A}"; pin-sha256="{B}"; report-uri="https://other.example.net/pkp-report"
 """
 
+_D6, _E9, _LP = (
+    "d6qzRu9zOECb90Uez27xWltNsj0e1Md7GkYYkVoZWmM=",
+    "E9CZ9INDbd+2eRQozYqqbQ2yXLVKB9+xcprMF+44U1g=",
+    "LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ=",
+)
+# RFC 7469 §2.1.5, all of it: the field, and the pins it holds.
+RFC7469_ALL = [
+    (f'Public-Key-Pins: max-age=3000;\n    pin-sha256="{_D6}";\n    pin-sha256="{_E9}"\n', (_D6, _E9)),
+    (f'Public-Key-Pins: max-age=2592000;\n    pin-sha256="{_E9}";\n    pin-sha256="{_LP}"\n', (_E9, _LP)),
+    (
+        (
+            f'Public-Key-Pins: max-age=2592000;\n    pin-sha256="{_E9}";\n    pin-sha256="{_LP}";\n'
+            '    report-uri="http://example.com/pkp-report"\n'
+        ),
+        (_E9, _LP),
+    ),
+    (
+        (
+            f'Public-Key-Pins-Report-Only: max-age=2592000;\n    pin-sha256="{_E9}";\n    pin-sha256="{_LP}";\n'
+            '    report-uri="https://other.example.net/pkp-report"\n'
+        ),
+        (_E9, _LP),
+    ),
+    (f'Public-Key-Pins:\n    pin-sha256="{_D6}";\n    pin-sha256="{_LP}";\n    max-age=259200\n', (_D6, _LP)),
+    (
+        (
+            f'Public-Key-Pins:\n    pin-sha256="{_D6}";\n    pin-sha256="{_E9}";\n    pin-sha256="{_LP}";\n'
+            "    max-age=10000; includeSubDomains\n"
+        ),
+        (_D6, _E9, _LP),
+    ),
+]
+
 CHROMIUM = """// A comment about the whole file.
 {
   "pinsets": [

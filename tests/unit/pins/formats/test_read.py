@@ -102,6 +102,7 @@ def test_a_pin_of_another_length_is_named_with_both_lengths() -> None:
         _read_android(A, "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA==")
     ((line, message),) = problems(caught.value)
     assert line == 6
+    assert "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA==" in message
     assert "decodes to 31 bytes; expected 32" in message
 
 
@@ -175,6 +176,16 @@ def test_patterns_whose_pins_okhttp_would_add_together_are_pointed_out() -> None
     text = f"*.a.example sha256/{A} sha256/{B}\nb.a.example sha256/{A} sha256/{B}\n"
     (note,) = okhttp.read(text.encode(), "f").notes
     assert "OkHttp adds their pins together" in note
+
+
+@pytest.mark.parametrize(("field", "pins"), examples.RFC7469_ALL)
+def test_every_field_that_rfc_7469_shows_is_read(field: str, pins: tuple[str, ...]) -> None:
+    """Its order, its line breaks, its report-only twin."""
+    (host,) = rfc7469.read(field.encode(), "f", "api.example").hosts
+    assert host.pin_set is not None
+    assert [str(pin) for pin in host.pin_set.pins] == [f"sha256/{pin}" for pin in pins]
+    assert host.mode == ("report-only" if "Report-Only" in field else "enforce")
+    assert host.wildcard == ("**." if "includeSubDomains" in field else "")
 
 
 def test_a_field_that_asks_to_forget_is_no_pin_set() -> None:
