@@ -69,6 +69,8 @@ def canonical_host(text: str) -> str:
     Raises:
         BadRequest: The text is no host, or could be read as more than one.
     """
+    if "@" in text:
+        raise BadRequest("host holds userinfo ('@'); remove it")  # it may be a secret: unsaid, as in an authority
     if text.startswith("[") and text.endswith("]"):
         return _canonical_ipv6(text[1:-1])
     name = text.removesuffix(".")
@@ -116,11 +118,11 @@ def _canonical_ipv4(name: str) -> str:
 
 def _canonical_ipv6(literal: str) -> str:
     if "%" in literal:
-        raise BadRequest(f"host [{literal[:80]}] has a zone id; a zone means nothing beyond this machine")
+        raise BadRequest(f"host {literal[:80]!r} has a zone id; a zone means nothing beyond this machine")
     try:
         address = ipaddress.IPv6Address(literal)
     except ValueError as error:
-        raise BadRequest(f"host [{literal[:80]}] is not an IPv6 address") from error
+        raise BadRequest(f"host {literal[:80]!r} is not an IPv6 address") from error
     # > RFC 4291 §2.5.5.2: the "IPv4-mapped IPv6 address" represents the address of an IPv4 node as an IPv6 address.
     # A second spelling of that node, so it becomes the first; Python also writes it differently from 3.13 on.
     return str(address.ipv4_mapped or address)

@@ -7,7 +7,7 @@ import contextlib
 import json
 import ssl
 import tempfile
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -98,7 +98,7 @@ async def running_proxy(
     *rules: HostRule,
     unlisted: Unlisted = "deny",
     limits: Limits | None = None,
-    addresses: dict[str, str] | None = None,
+    addresses: Mapping[str, str | Sequence[str]] | None = None,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     eviction_grace_seconds: float = 0.0,
     local_ca: LocalCa | None = None,
@@ -111,7 +111,7 @@ async def running_proxy(
         rules: Its host rules.
         unlisted: What happens to other hosts.
         limits: Its bounds.
-        addresses: What names resolve to; others do not resolve.
+        addresses: What names resolve to, one address or several; others do not resolve.
         clock: The wall clock certificates are checked against.
         eviction_grace_seconds: For tunnels that a swap denies.
         local_ca: Its CA; by default a throw-away one.
@@ -128,7 +128,8 @@ async def running_proxy(
 
     async def resolve(host: str) -> Sequence[str]:
         resolved.append(host)
-        return [(addresses or {})[host]] if host in (addresses or {}) else []
+        found = addresses.get(host, []) if addresses is not None else []
+        return [found] if isinstance(found, str) else found
 
     server = Server(
         listen=(Authority("127.0.0.1", 0), *also_listen),

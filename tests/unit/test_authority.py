@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from pinproxy.authority import Authority, canonical_host, is_ip_address, parse_authority, parse_port
@@ -179,10 +181,15 @@ def test_an_authority_that_two_readers_could_split_differently_is_refused(text: 
         parse_authority(text, default)
 
 
-def test_a_password_in_an_authority_does_not_reach_the_message() -> None:
+@pytest.mark.attack(
+    "userinfo in a host or an authority, to have it logged", expect="bad_request", topic="secrets", motive="CWE-532"
+)
+@pytest.mark.parametrize("read", [parse_authority, canonical_host])
+@pytest.mark.parametrize("text", ["user:hunter2@example.com:443", "hunter2@example.com", "[user:hunter2@example.com]"])
+def test_a_password_in_an_authority_does_not_reach_the_message(read: Callable[[str], object], text: str) -> None:
     """Refusal texts stand in logs, and logs hold no secrets."""
-    with pytest.raises(BadRequest) as refused:
-        parse_authority("user:hunter2@example.com:443")
+    with pytest.raises(BadRequest, match="userinfo") as refused:
+        read(text)
     assert "hunter2" not in str(refused.value)
 
 
