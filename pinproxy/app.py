@@ -20,6 +20,7 @@ from pathlib import Path
 from pinproxy.authority import Authority
 from pinproxy.errors import Problem, SettingsError
 from pinproxy.net.dial import Resolver, resolve_with_system
+from pinproxy.net.event_loop import keep_pauses_short, new_event_loop
 from pinproxy.net.local_ca import LocalCa
 from pinproxy.net.system_roots import load_system_roots, roots_pem
 from pinproxy.policy.table import PolicyTable
@@ -31,12 +32,13 @@ from pinproxy.report.metrics import Metrics
 from pinproxy.report.observations_file import ObservationsFile
 from pinproxy.report.reporter import Reporter
 from pinproxy.report.status_book import StatusBook
-from pinproxy.settings.checks import exposed_addresses, startup_warnings
+from pinproxy.settings.again import load
+from pinproxy.settings.checks import exposed_addresses
 from pinproxy.settings.clients import ClientAuthSection
 from pinproxy.settings.load import load_settings
 from pinproxy.settings.model import Settings
 from pinproxy.settings.outward import make_upstream_proxy
-from pinproxy.settings.policy import build_policy_table
+from pinproxy.settings.quiet import collector_at_rest
 from pinproxy.settings.watch import ConfigWatch
 
 # What a reload can put in force; the rest is bound, made or sized once.
@@ -109,7 +111,6 @@ class App:
         self.addresses: tuple[Authority, ...] = ()
         self.admin_address: Authority | None = None
         self._source = source
-        self._settings = settings
         self._clock = clock
         # Before anything else reads the file: a change from here on is noticed.
         self._watch = ConfigWatch(source.path, self._reload_changed) if source.path is not None else None
@@ -119,7 +120,8 @@ class App:
         self._observations_file = ObservationsFile(settings.observations.file, self._log.logger)
         self._observations = self._observations_file.load(clock())
         self._reporter = Reporter(self._log, self._metrics, self._book, self._observations)
-        table = build_policy_table(settings, load_system_roots)
+        self._in_force = load(lambda: settings, load_system_roots)
+        table = self._in_force.table
         self.local_ca = _make_local_ca(settings, table, clock())
         if settings.local_ca.publish is not None:
             self.local_ca.publish(settings.local_ca.publish, self._public_roots())
@@ -171,17 +173,17 @@ class App:
         async with self._reload_lock:
             try:
                 # In a thread: ten thousand rules take a while to read, and traffic must not wait for them.
-                settings, table = await asyncio.to_thread(self._load_again)
-                self._refuse_exposure(settings)
+                loaded = await asyncio.to_thread(load, self._source.load, load_system_roots, self._in_force)
+                self._refuse_exposure(loaded.settings)
             except SettingsError as error:
                 self._reporter.reload_failed(error.problems, self._clock())
                 return
-            self.server.swap(table)
-            self._meet_clients(settings)
-            self._warn_of_restart(settings)
-            self._settings = settings
+            self.server.swap(loaded.table)
+            self._meet_clients(loaded.settings)
+            self._warn_of_restart(loaded.settings)
+            self._in_force = loaded
             self._warn_of_settings()
-            self._reporter.reload_succeeded(table, self._clock())
+            self._reporter.reload_succeeded(loaded.table, self._clock())
 
     # --- parts ------------------------------------------------------------------------------------------------------
 
@@ -268,9 +270,9 @@ class App:
         except Exception:  # the boundary of each reload: a defect of one must not end the watch for the next
             self._log.logger.exception("reload_failed", effect="the configuration in force stays")
 
-    def _load_again(self) -> tuple[Settings, PolicyTable]:
-        settings = self._source.load()
-        return settings, build_policy_table(settings, load_system_roots)
+    @property
+    def _settings(self) -> Settings:
+        return self._in_force.settings
 
     def _poll_seconds(self) -> float:
         return self._settings.reload.poll
@@ -296,7 +298,7 @@ class App:
 
     def _warn_of_settings(self) -> None:
         """Say what is allowed and seldom meant."""
-        for warning in startup_warnings(self._settings):
+        for warning in self._in_force.warnings:
             self._log.logger.warning("settings_warning", warning=warning)
 
     def _warn_of_restart(self, settings: Settings) -> None:
@@ -332,16 +334,10 @@ def run_app(source: SettingsSource, started: Callable[[App], None] | None = None
     settings = source.load()
 
     async def main() -> None:
-        await App(source, settings).run(started)
+        with collector_at_rest():
+            app = App(source, settings)
+        keep_pauses_short()
+        await app.run(started)
 
-    with asyncio.Runner(loop_factory=_new_event_loop) as runner:
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
         runner.run(main())
-
-
-def _new_event_loop() -> asyncio.AbstractEventLoop:
-    """Make uvloop's loop, or asyncio's own where there is no uvloop."""
-    try:
-        import uvloop  # noqa: PLC0415 - optional
-    except ImportError:
-        return asyncio.new_event_loop()
-    return uvloop.new_event_loop()

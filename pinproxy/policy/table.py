@@ -73,6 +73,15 @@ class PolicyTable:
         found = (self._by_pattern.get(pattern, ()) for pattern in _candidates(host))
         return tuple(rule for rules in found for rule in sorted(rules, key=lambda rule: not rule.ports))
 
+    def with_rules_of(self, before: PolicyTable) -> PolicyTable:
+        """Return this table with the rules that have not changed taken from the table before.
+
+        Rules are compared by value everywhere, so this decides nothing; what follows a reload only sees sooner what is the same.
+        """
+        known = {rule.label: rule for rule in before.rules}
+        kept = ((known.get(rule.label), rule) for rule in self.rules)
+        return PolicyTable(tuple(old if old is not None and old == rule else rule for old, rule in kept), self.unlisted)
+
     def names_host(self, host: str) -> bool:
         """Tell whether any rule covers a host, for whatever port."""
         return any(pattern in self._by_pattern for pattern in _candidates(host))

@@ -84,7 +84,8 @@ class Metrics:
         kept = {UNLISTED, REMOVED, *(rule.label for rule in table.rules)}
         self.rules = {label: counts for label, counts in self.rules.items() if label in kept}
         for rule in table.rules:
-            self.rules.setdefault(rule.label, RuleCounts())
+            if rule.label not in self.rules:
+                self.rules[rule.label] = RuleCounts()
 
     def record(self, event: ConnectionEvent) -> None:
         """Count an event."""

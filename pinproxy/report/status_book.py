@@ -75,6 +75,8 @@ class RuleRecord:
 
     def succeed(self, rule: HostRule) -> RuleRecord:
         """Carry what stays true over to the rule of the same name in a new configuration."""
+        if rule is self.rule:
+            return self
         if rule.pin_set == self.rule.pin_set:
             self.rule = rule
             return self

@@ -17,6 +17,7 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
 from pinproxy.errors import Problem, SettingsError
+from pinproxy.settings.quiet import collector_at_rest, free_one_by_one
 
 Place = tuple[str | int, ...]
 
@@ -99,17 +100,19 @@ def parse_document(content: bytes, file: str) -> Document:
     text = _decode(content, file)
     document = Document(file)
     yaml = YAML(typ="safe", pure=True)
-    try:
-        node = yaml.compose(text)
-    except RecursionError as error:
-        raise _refused(file, 1, 1, f"nested too deep; expected at most {_MAX_DEPTH} levels") from error
-    except YAMLError as error:
-        raise _translated(error, text, file) from error
-    if node is None:
-        raise _refused(file, 1, 1, "the document is empty; expected at least `version: 1`")
-    if not isinstance(node, MappingNode):
-        raise _refused(file, 1, 1, "the document is no mapping; expected keys such as `version: 1`")
-    document.root = _Builder(document, yaml).build(node, ())
+    with collector_at_rest():
+        try:
+            node = yaml.compose(text)
+        except RecursionError as error:
+            raise _refused(file, 1, 1, f"nested too deep; expected at most {_MAX_DEPTH} levels") from error
+        except YAMLError as error:
+            raise _translated(error, text, file) from error
+        if node is None:
+            raise _refused(file, 1, 1, "the document is empty; expected at least `version: 1`")
+        if not isinstance(node, MappingNode):
+            raise _refused(file, 1, 1, "the document is no mapping; expected keys such as `version: 1`")
+        document.root = _Builder(document, yaml).build(node, ())
+        free_one_by_one(*(value.value for _, value in node.value if isinstance(value.value, list)))
     return document
 
 
@@ -118,7 +121,7 @@ class _Builder:
 
     def __init__(self, document: Document, yaml: YAML) -> None:
         self._document = document
-        self._construct = yaml.constructor.construct_object
+        self._constructor = yaml.constructor
         self._met: set[int] = set()
         self._repeated = 0
 
@@ -139,10 +142,13 @@ class _Builder:
             return [self.build(item, (*place, index)) for index, item in enumerate(node.value)]
         if isinstance(node, ScalarNode) and node.tag in _SCALARS:
             try:
-                return self._construct(node, deep=True)
+                return self._constructor.construct_object(node, deep=True)
             except ValueError as error:
                 self._problem(node, place, f"found {node.value!r}; {error}")
                 return node.value
+            finally:
+                # It would keep every node until the collector finds that nobody asks it any more.
+                self._constructor.constructed_objects.pop(node, None)
         self._problem(node, place, f"unknown tag {str(node.tag).replace(_TAG, '!!')}; remove it")
         return None
 

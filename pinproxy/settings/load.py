@@ -21,9 +21,11 @@ from pinproxy.settings.document import Document, Place, dotted, read_document
 from pinproxy.settings.messages import describe, place_of
 from pinproxy.settings.model import Settings
 from pinproxy.settings.options import Override, read_overrides
+from pinproxy.settings.quiet import collector_at_rest, free_one_by_one
 from pinproxy.settings.schema import json_schema
 
 
+@collector_at_rest()
 def load_settings(
     path: Path | None,
     environ: Mapping[str, str],
@@ -66,6 +68,7 @@ def load_settings(
     # 4. All or nothing.
     if written.problems or settings is None:
         raise SettingsError(tuple(dict.fromkeys(written.problems)))
+    free_one_by_one(document.values, document.keys)
     return settings
 
 
