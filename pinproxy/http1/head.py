@@ -9,8 +9,9 @@ Rules of this file:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final, Self, TypeVar
 
 import httptools
 
@@ -27,14 +28,17 @@ _LLHTTP_DISAGREES: Final = (
 
 
 _Index = dict[bytes, tuple[bytes, ...]]
+_Done = dict[Callable[[Any], object], Any]
+T = TypeVar("T")
 
 
 class _FieldLookup:
-    """Look fields up by name; shared by both kinds of head."""
+    """Look fields up by name, and remember what was found out; shared by both kinds of head."""
 
     __slots__ = ()
     fields: Fields
     _values: _Index
+    _done: _Done
 
     def __post_init__(self) -> None:
         """Index the fields once; every later step looks a handful of names up."""
@@ -44,6 +48,19 @@ class _FieldLookup:
             for name, value in self.fields:
                 index[name.lower()] = (*index.get(name.lower(), ()), value)
         object.__setattr__(self, "_values", index)
+        object.__setattr__(self, "_done", {})
+
+    def once(self, work: Callable[[Self], T]) -> T:
+        """Do work on this head once, however often its result is asked for, and however often the head comes again.
+
+        Args:
+            work: A pure function. What it raises is not remembered.
+        """
+        try:
+            result: T = self._done[work]
+        except KeyError:
+            result = self._done[work] = work(self)
+        return result
 
     def get(self, name: bytes) -> bytes | None:
         """Return the first value of the field called `name` (in lower case), or None."""
@@ -71,6 +88,7 @@ class RequestHead(_FieldLookup):
     minor: int
     fields: Fields = field(repr=False)
     _values: _Index = field(init=False, repr=False, compare=False)
+    _done: _Done = field(init=False, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +107,7 @@ class ResponseHead(_FieldLookup):
     minor: int
     fields: Fields = field(repr=False)
     _values: _Index = field(init=False, repr=False, compare=False)
+    _done: _Done = field(init=False, repr=False, compare=False)
 
     @property
     def is_interim(self) -> bool:

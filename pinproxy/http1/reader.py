@@ -7,6 +7,7 @@ reader that raised raises the same again.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from enum import Enum, auto
 from typing import Final, Generic, TypeVar
 
@@ -20,6 +21,9 @@ from pinproxy.http1.grammar import Side
 from pinproxy.http1.head import RequestHead, ResponseHead
 
 _END: Final = End()
+
+_MAX_REMEMBERED_BYTES: Final = 2048
+"""Of a head that may come again: most are shorter, and what a connection holds for this should stay small."""
 
 HeadT = TypeVar("HeadT", RequestHead, ResponseHead)
 
@@ -65,6 +69,8 @@ class MessageReader(ABC, Generic[HeadT]):
         "_failure",
         "_head_bytes",
         "_is_eof",
+        "_last_head",
+        "_last_raw",
         "_left",
         "_searched",
         "_step",
@@ -86,6 +92,8 @@ class MessageReader(ABC, Generic[HeadT]):
         self._decoder: ChunkedDecoder | None = None
         self._is_eof = False
         self._failure: Refused | None = None
+        self._last_raw = b""
+        self._last_head: HeadT | None = None
         self.framing = NO_BODY
 
     @property
@@ -171,6 +179,14 @@ class MessageReader(ABC, Generic[HeadT]):
         if self.buffered >= self._head_bytes:
             raise self._side.too_large(f"the head is over {self._head_bytes} bytes (limits.head_bytes)")
         return None
+
+    def _parse(self, raw: bytes, parse: Callable[[bytes], HeadT]) -> HeadT:
+        """Parse a head, unless it is byte for byte the one before: who polls says the very same again and again."""
+        head = self._last_head
+        if head is None or raw != self._last_raw:
+            head = parse(raw)
+            self._last_raw, self._last_head = (raw, head) if len(raw) <= _MAX_REMEMBERED_BYTES else (b"", None)
+        return head
 
     def _begin_body(self, head: HeadT, framing: Framing) -> None:
         hop_by_hop = connection_options(head)  # refused here if malformed, before anybody acts on the head

@@ -55,7 +55,7 @@ class RequestReader(MessageReader[RequestHead]):
         raw = self._cut_head()
         if raw is None:
             return self._wait()
-        head = parse_request_head(raw)
+        head = self._parse(raw, parse_request_head)
         self._begin_body(head, request_framing(head))
         self._is_connect = head.method == b"CONNECT"
         self._has_skipped_line = False
@@ -127,7 +127,7 @@ class ResponseReader(MessageReader[ResponseHead]):
         if raw is None:
             return self._wait()
         self._has_answered = True
-        head = parse_response_head(raw)
+        head = self._parse(raw, parse_response_head)
         framing = response_framing(head, method)
         if head.is_interim:
             self._count_interim()

@@ -65,6 +65,10 @@ def request_target(head: RequestHead) -> RequestTarget:
         BadRequest: The target has none of the four forms for its method, carries userinfo or a scheme other than http
             and https, or the Host field differs from it.
     """
+    return head.once(_take_apart)
+
+
+def _take_apart(head: RequestHead) -> RequestTarget:
     target = head.target
     if head.method == b"CONNECT":
         return _authority_form(head)

@@ -32,6 +32,26 @@ def test_a_response_head_is_read_whole() -> None:
     assert ResponseHead(404, b"Not Found", 0, fields) == head
 
 
+def test_work_on_a_head_is_done_once_and_a_refusal_each_time() -> None:
+    """What is remembered is a result; another function's, or another head's, is another."""
+    head = parse_request_head(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    asked: list[bytes] = []
+
+    def count(head: RequestHead) -> int:
+        asked.append(head.target)
+        return len(asked)
+
+    def refuse(head: RequestHead) -> int:
+        asked.append(head.target)
+        raise BadRequest("no")
+
+    assert [head.once(count), head.once(count)] == [1, 1]
+    for _ in range(2):
+        with pytest.raises(BadRequest):
+            head.once(refuse)
+    assert parse_request_head(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").once(count) == 4
+
+
 def test_the_representation_of_a_head_shows_no_field_and_no_target() -> None:
     """Heads end up in tracebacks and logs; cookies and query strings must not."""
     head = parse_request_head(b"GET /?token=secret HTTP/1.1\r\nHost: a\r\nCookie: secret\r\n\r\n")

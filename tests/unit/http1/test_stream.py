@@ -261,3 +261,43 @@ def test_a_long_body_is_handed_on_without_a_copy() -> None:
     piece = b"x" * 300
     reader.feed(piece)
     assert reader.next_event() is piece
+
+
+def heads(raw: list[bytes]) -> list[object]:
+    """Read requests without body, one after the other."""
+    reader = RequestReader(8192)
+    read: list[object] = []
+    for piece in raw:
+        reader.feed(piece)
+        read.append(reader.next_event())
+        assert isinstance(reader.next_event(), End)
+    return read
+
+
+COOKIE = b"GET /1 HTTP/1.1\r\nHost: a\r\nCookie: %b\r\n\r\n"
+
+
+def test_a_head_that_comes_again_is_not_read_again() -> None:
+    """What was found out about it is found out once; a head in between that differs in one byte is another."""
+    first, second, other, third = heads([COOKIE % b"one", COOKIE % b"one", COOKIE % b"two", COOKIE % b"one"])
+    assert second is first
+    assert isinstance(other, RequestHead)
+    assert other.get(b"cookie") == b"two"
+    assert third == first
+
+
+def test_a_long_head_is_not_kept() -> None:
+    """What a connection holds between two requests is bounded by what most of them need."""
+    first, second = heads([COOKIE % bytes(b"x" * 2048)] * 2)
+    assert second == first
+    assert second is not first
+
+
+def test_a_head_that_comes_again_is_framed_by_the_request_it_answers() -> None:
+    """RFC 9112 §6.3: the response to a HEAD request has no body, whatever the same head said before."""
+    reader = ResponseReader(HEAD_BYTES)
+    told = []
+    for method, answer in ((b"GET", OK), (b"HEAD", OK[:-5]), (b"GET", OK)):
+        reader.expect(method)
+        told.append(tell(reader, [answer]))
+    assert told == [[200, b"hello", (), NEED_DATA], [200, (), NEED_DATA], [200, b"hello", (), NEED_DATA]]
