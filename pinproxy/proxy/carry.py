@@ -1,32 +1,48 @@
-"""Who carries a client that asked for a way to an authority: interception, tunnel, or, for unlisted hosts, a blind tunnel."""
+"""Who carries a client that asked for a way to an authority.
+
+A listed host is carried by interception or tunnel, or by origination where the client speaks plain HTTP on port 80; an unlisted
+one by a blind tunnel.
+"""
 
 from __future__ import annotations
 
 from pinproxy.errors import Refused
 from pinproxy.proxy.blind import tunnel_blindly
 from pinproxy.proxy.connect import AfterEstablished, ConnectRequest
+from pinproxy.proxy.http_by_connect import asks_for_http, hand_over_http
 from pinproxy.proxy.interception import intercept
 from pinproxy.proxy.tunnel import tunnel
 
 
-async def carry(request: ConnectRequest) -> None:
+async def carry(request: ConnectRequest) -> bool:
     """Have the story that the rule asks for carry a request; returns when it has ended.
+
+    Returns:
+        Whether the client was handed over to a protocol that lives on.
 
     Raises:
         Refused: The client can still be answered in the protocol it asked in.
         AfterEstablished: The client was told that the way is open, and can be answered by a TLS alert.
     """
-    request.record.rule = rule = request.proxy.policy.rule_for(request.authority)
-    if rule is None:
-        rule = await tunnel_blindly(request)
-    if rule is None:
-        return
     try:
-        if rule.connect == "tunnel":
-            await tunnel(request, rule)
-        else:
-            await intercept(request, rule)
+        return await _carry(request)
     except Refused as refusal:
         if request.is_established:
             raise AfterEstablished(refusal) from refusal
         raise
+
+
+async def _carry(request: ConnectRequest) -> bool:
+    policy = request.proxy.policy
+    if asks_for_http(request.authority, policy.table) and await hand_over_http(request):
+        return True
+    request.record.rule = rule = policy.rule_for(request.authority)
+    if rule is None:
+        rule = await tunnel_blindly(request)
+    if rule is None:
+        return False
+    if rule.connect == "tunnel":
+        await tunnel(request, rule)
+    else:
+        await intercept(request, rule)
+    return False

@@ -63,6 +63,11 @@ class Record:
         self._is_finished = False
 
     @property
+    def client(self) -> str:
+        """The client's address."""
+        return self._client
+
+    @property
     def via(self) -> tuple[bytes, ...]:
         """What a CONNECT that goes on because of this request says in Via (`UpstreamObserver`)."""
         return self._proxy.own_name.with_us(self.received_via)

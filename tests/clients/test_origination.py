@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.clients.stage import BROKEN_PROMISES, INTERCEPT, kept_promise, staged
-from tests.clients.table import Client, assert_answered, each_client, errands, small_fetch
+from tests.clients.table import Client, assert_answered, curl, each_client, errands, small_fetch
 from tests.harness.origin import answer_bodies, running_origin
 from tests.harness.pki import server_context
 
@@ -52,3 +52,20 @@ async def test_plain_http_is_refused_where_the_origin_breaks_its_promise(
         await stage.assert_denied("origination", code)
         assert origin.connections > 0
         assert bytes(origin.received) == b""
+
+
+@pytest.mark.needs_tool("curl")
+@pytest.mark.parametrize("socks", [False, True], ids=["CONNECT", "SOCKS5"])
+async def test_plain_http_may_come_through_a_way_that_was_opened_for_it(socks: bool, tmp_path: Path) -> None:
+    """`CONNECT host:80`, as `fetch` of Node asks for `http://`; curl does so with --proxytunnel, and with every SOCKS proxy."""
+    promise, fetches = kept_promise(), errands(tmp_path, "http")
+    async with (
+        running_origin(server_context(promise.leaf, alpn=("h2", "http/1.1")), answer_bodies) as origin,
+        staged(tmp_path, INTERCEPT, promise, origin.port) as stage,
+    ):
+        way = ("--proxy", f"socks5h://127.0.0.1:{stage.proxy.port}") if socks else ("--proxytunnel",)
+        outcome = await stage.run(curl(fetches, *way))
+        assert outcome.code == 0, outcome
+        assert_answered(fetches)
+        await stage.proxy.connection(count=len(fetches))
+        assert [line["method"] for line in await stage.assert_allowed("origination")] == ["GET", "GET", "POST"]
