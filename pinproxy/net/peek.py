@@ -12,6 +12,7 @@ import socket
 from dataclasses import dataclass
 
 from pinproxy.errors import ClientClosed, ClientHelloInvalid, HeadTooLarge
+from pinproxy.net.client_words import take_from_client
 from pinproxy.net.readiness import Arrivals, has_peer_ended, wait_readable
 from pinproxy.tls.client_hello import MAX_CLIENT_HELLO_BYTES, ClientHello, ClientHelloReader
 
@@ -31,12 +32,10 @@ async def peek_at_least(sock: socket.socket, count: int, limit: int = _PEEK_BYTE
             # Asked first: behind an end there is nothing, so what is seen then is all there is.
             has_ended = news is not None and has_peer_ended(sock)
             try:
-                seen = sock.recv(limit, socket.MSG_PEEK)
+                seen = take_from_client(sock, limit, socket.MSG_PEEK)
             except BlockingIOError:
                 await wait_readable(sock)
                 continue
-            except OSError as error:
-                raise ClientClosed("the client reset the connection") from error
             if len(seen) >= count or not seen or has_ended:
                 return seen
             if news is None:
@@ -60,7 +59,7 @@ async def read_head(sock: socket.socket, max_bytes: int) -> bytes:
         searched = max(0, len(head) - len(_HEAD_END) + 1)
         end = (head + ahead).find(_HEAD_END, searched)
         wanted = len(ahead) if end < 0 else end + len(_HEAD_END) - len(head)
-        head += sock.recv(wanted)
+        head += take_from_client(sock, wanted)
         if len(head) > max_bytes:
             raise HeadTooLarge(f"the request head has more than {max_bytes} bytes (limits.head_bytes)")
         if end >= 0:

@@ -19,12 +19,13 @@ from collections.abc import Callable
 from pinproxy.limits import Limits
 from pinproxy.net.deadlines import Deadlines
 from pinproxy.net.pipe import PUT_BYTES, Pipe, PipePool
-from pinproxy.net.watch import watch_of_loop
+from pinproxy.net.watch import Watch, watch_of_loop
 
 Tap = Callable[[bytes], bool]
 """Sees bytes before they go on; returns whether it wants more. What it raises cuts the tunnel."""
 
 _MOVES_PER_WAKE = 8  # then the other connections have their turn
+_WORTH_ANOTHER_BYTES = 64 * 1024  # after less the source is most likely dry: if it is not, it tells so again
 _LINGER_ZERO = struct.pack("ii", 1, 0)
 
 
@@ -35,6 +36,24 @@ class SocketRelay:
         deadline: When it ends for want of traffic.
         done: Set when it has ended; its result is the upstream's error, None for an orderly end or one by the client.
     """
+
+    __slots__ = (
+        "_client",
+        "_client_heard",
+        "_deadlines",
+        "_down",
+        "_is_cut",
+        "_last_moved",
+        "_limits",
+        "_loop",
+        "_owns_sockets",
+        "_up",
+        "_upstream",
+        "_upstream_error",
+        "_watch",
+        "deadline",
+        "done",
+    )
 
     def __init__(
         self,
@@ -58,14 +77,16 @@ class SocketRelay:
             tap_down: Sees what comes from upstream first.
         """
         self._loop = asyncio.get_running_loop()
+        self._watch = watch_of_loop()
         self._limits = limits
         self._deadlines = deadlines
         self._client, self._upstream = client, upstream
         self._owns_sockets = False
         self._upstream_error: Exception | None = None
         self._is_cut = False
-        self._up = _Flow(self, client, upstream, pipes, tap_up)
-        self._down = _Flow(self, upstream, client, pipes, tap_down)
+        self._up = _Flow(self, self._watch, client, upstream, pipes, tap_up)
+        self._down = _Flow(self, self._watch, upstream, client, pipes, tap_down)
+        self._client_heard: asyncio.Future[None] | None = None
         self._last_moved = self._loop.time()
         self.deadline = self._last_moved + limits.idle_seconds
         self.done: asyncio.Future[BaseException | None] = self._loop.create_future()
@@ -98,6 +119,21 @@ class SocketRelay:
         """Let bytes flow from upstream to the client alone, while the client's first bytes are still being looked at."""
         self._deadlines.add(self)
         self._down.resume()
+
+    async def wait_for_client(self) -> None:
+        """Before `start`: wait until the client has said something or ended, and leave it unread; or until this has ended."""
+        self._client_heard = self._loop.create_future()
+        descriptor = self._client.fileno()
+        self._watch.add_reader(descriptor, self._hear_client)
+        try:
+            await self._client_heard
+        finally:
+            self._client_heard = None
+            self._watch.remove_reader(descriptor)
+
+    def _hear_client(self) -> None:
+        if self._client_heard is not None and not self._client_heard.done():
+            self._client_heard.set_result(None)
 
     def abort(self) -> None:
         """Cut both sides: they see a reset, and not an end."""
@@ -144,6 +180,7 @@ class SocketRelay:
         if self.done.done():
             return
         self.release()
+        self._hear_client()
         if self._is_cut:
             for sock in (self._client, self._upstream):
                 with contextlib.suppress(OSError):
@@ -160,10 +197,27 @@ class SocketRelay:
 class _Flow:
     """One direction."""
 
+    __slots__ = (
+        "_from",
+        "_is_reading",
+        "_is_writing",
+        "_pipe",
+        "_pipes",
+        "_relay",
+        "_source",
+        "_tap",
+        "_target",
+        "_to",
+        "_watch",
+        "has_ended",
+        "has_source_ended",
+        "moved_bytes",
+    )
+
     def __init__(
-        self, relay: SocketRelay, source: socket.socket, target: socket.socket, pipes: PipePool, tap: Tap | None
+        self, relay: SocketRelay, watch: Watch, source: socket.socket, target: socket.socket, pipes: PipePool, tap: Tap | None
     ) -> None:
-        self._watch = watch_of_loop()
+        self._watch = watch
         self._relay = relay
         self._source, self._target = source, target
         self._from, self._to = source.fileno(), target.fileno()
@@ -206,25 +260,26 @@ class _Flow:
         self._relay.moved()
         try:
             for _ in range(_MOVES_PER_WAKE):
-                if not (self._fill() and self._drain()):
+                count = self._fill()
+                if not (count and self._drain()) or count < _WORTH_ANOTHER_BYTES:
                     break
         except Exception as error:  # noqa: BLE001 - the boundary of this callback: the source or the tap failed, so the tunnel ends
             self._relay.cut(self._source, error)
         else:
             self._settle()
 
-    def _fill(self) -> bool:
-        """Take bytes from the source; tell whether there were any."""
+    def _fill(self) -> int:
+        """Take bytes from the source; return how many."""
         self._pipe = pipe = self._pipe or self._pipes.borrow()
         try:
             count = pipe.fill(self._source) if self._tap is None else self._fill_tapped(pipe, self._tap)
         except BlockingIOError:
-            return False
+            return 0
         if not count:
             self.has_source_ended = True
             self._pause()
         self.moved_bytes += count
-        return bool(count)
+        return count
 
     def _fill_tapped(self, pipe: Pipe, tap: Tap) -> int:
         data = self._source.recv(PUT_BYTES)
@@ -270,6 +325,8 @@ class _Flow:
         self._return_pipe()
         if self.has_source_ended and not self.has_ended:
             self.has_ended = True
-            with contextlib.suppress(OSError):
-                self._target.shutdown(socket.SHUT_WR)
             self._relay.flow_ended()
+            # Unless this was the second to end: then the relay has closed both, which says the same.
+            if not self._relay.done.done():
+                with contextlib.suppress(OSError):
+                    self._target.shutdown(socket.SHUT_WR)

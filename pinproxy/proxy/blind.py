@@ -10,8 +10,6 @@ CONNECT 203.0.113.7:443                the client to us
 
 from __future__ import annotations
 
-import asyncio
-
 from pinproxy.authority import Authority
 from pinproxy.errors import NotTls, Refused, SniMismatch
 from pinproxy.net.peek import peek_at_least
@@ -19,14 +17,15 @@ from pinproxy.net.socket_relay import SocketRelay
 from pinproxy.policy.rule import HostRule
 from pinproxy.proxy.connect import AfterEstablished, ConnectRequest
 from pinproxy.proxy.first_flight import read_client_hello
+from pinproxy.tls.client_hello import parse_client_hello
 
 
 async def tunnel_blindly(request: ConnectRequest) -> HostRule | None:
     """Carry a CONNECT to an unlisted host.
 
     Returns:
-        None when it has ended; or the rule of the listed host that its ClientHello names: the request then stands for that host,
-        at the address the client asked for, and nothing was carried yet.
+        None once a relay carries it; or the rule of the listed host that its ClientHello names: the request then stands for that
+        host, at the address the client asked for, and nothing was carried yet.
 
     Raises:
         Refused: Before the 200; the client can still be answered in its protocol.
@@ -34,10 +33,10 @@ async def tunnel_blindly(request: ConnectRequest) -> HostRule | None:
     """
     proxy, record = request.proxy, request.record
     record.mode = "blind"
+    asked = request.authority
     # 1.
-    server = await proxy.opener.open_plain(request.authority, record)
+    server = await proxy.opener.open_plain(asked, record)
     try:
-        address = proxy.opener.way_again(request.authority, server)
         await request.establish()
     except BaseException:
         server.close()
@@ -47,6 +46,8 @@ async def tunnel_blindly(request: ConnectRequest) -> HostRule | None:
     relay.start_down()
     try:
         rule = await _rule_by_first_bytes(request, relay)
+        if rule is not None:
+            request.dial = proxy.opener.way_again(asked, server)
     except BaseException as error:
         relay.release()
         server.close()
@@ -57,27 +58,23 @@ async def tunnel_blindly(request: ConnectRequest) -> HostRule | None:
     if rule is not None:
         relay.release()
         server.close()
-        request.dial = address
         return rule
     # 4.
     relay.start()
-    await request.carry_to_the_end(relay, None)
+    request.hand_over(relay, None)
     return None
 
 
 async def _rule_by_first_bytes(request: ConnectRequest, relay: SocketRelay) -> HostRule | None:
     """Wait for the client's first bytes; find the rule of the host they name, if they name a listed one."""
-    looking = asyncio.ensure_future(peek_at_least(request.client, 1))
-    try:
-        await asyncio.wait((looking, relay.done), return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        if not looking.done():
-            looking.cancel()
-            await asyncio.gather(looking, return_exceptions=True)
-    if relay.done.done() or not looking.result():
+    await relay.wait_for_client()
+    if relay.done.done():
+        return None
+    seen = await peek_at_least(request.client, 1)
+    if not seen:
         return None
     try:
-        hello = (await read_client_hello(request)).hello
+        hello = parse_client_hello(seen) or (await read_client_hello(request)).hello
     except NotTls:
         return None
     if hello.server_name is None or relay.done.done():

@@ -14,35 +14,31 @@ from pinproxy.proxy.interception import intercept
 from pinproxy.proxy.tunnel import tunnel
 
 
-async def carry(request: ConnectRequest) -> bool:
-    """Have the story that the rule asks for carry a request; returns when it has ended.
-
-    Returns:
-        Whether the client was handed over to a protocol that lives on.
+async def carry(request: ConnectRequest) -> None:
+    """Have the story that the rule asks for carry a request; returns once a relay or a protocol does, which outlives it.
 
     Raises:
         Refused: The client can still be answered in the protocol it asked in.
         AfterEstablished: The client was told that the way is open, and can be answered by a TLS alert.
     """
     try:
-        return await _carry(request)
+        await _carry(request)
     except Refused as refusal:
         if request.is_established:
             raise AfterEstablished(refusal) from refusal
         raise
 
 
-async def _carry(request: ConnectRequest) -> bool:
+async def _carry(request: ConnectRequest) -> None:
     policy = request.proxy.policy
     if asks_for_http(request.authority, policy.table) and await hand_over_http(request):
-        return True
+        return
     request.record.rule = rule = policy.rule_for(request.authority)
     if rule is None:
         rule = await tunnel_blindly(request)
     if rule is None:
-        return False
+        return
     if rule.connect == "tunnel":
         await tunnel(request, rule)
     else:
         await intercept(request, rule)
-    return False

@@ -43,6 +43,10 @@ class ClientAuth:
         self._checks = asyncio.Semaphore(_CHECKS_AT_ONCE)
         self._waiting = 0
 
+    def knows(self, user: str) -> bool:
+        """Tell whether there is such a user."""
+        return user.encode("utf-8") in self._users
+
     def recognise(self, head: RequestHead) -> str | None:
         """Tell whose request this is, if its credentials were found right before; None: `demand` has to check them."""
         found = proxy_credentials(head)

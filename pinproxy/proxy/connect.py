@@ -1,9 +1,9 @@
-"""A client that asked for a way to an authority, by CONNECT or SOCKS5: who carries it, and how it ends.
+"""A client that asked for a way to an authority, by CONNECT or SOCKS5: who carries it.
 
 1. Find the rule. A listed host is carried by interception or tunnel, as its rule says; an unlisted one, where those are allowed,
    by a blind tunnel.
 2. The story tells the client that the way is open (`ConnectRequest.establish`), never before what it must verify is verified.
-3. Wait for the end of what carries it, and tell the record.
+3. What carries it from there on outlives the story (`proxy.carried`).
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from pinproxy.authority import Authority
-from pinproxy.errors import Refused, UpstreamClosed
-from pinproxy.net.readiness import send_all
+from pinproxy.errors import Refused
+from pinproxy.net.client_words import tell_client
 from pinproxy.net.upstream import Upstream
 from pinproxy.policy.rule import DialOverride
-from pinproxy.proxy.live import Relaying, Slot, Tunnel
+from pinproxy.proxy.carried import Carried, Relaying
+from pinproxy.proxy.live import Slot
 from pinproxy.proxy.proxy import Proxy
 from pinproxy.proxy.record import Record
 
@@ -70,36 +71,14 @@ class ConnectRequest:
     async def establish(self) -> None:
         """Tell the client, the first time, that the way is open."""
         if not self.is_established:
-            await send_all(self.client, self.reply.established)
+            await tell_client(self.client, self.reply.established)
             self.is_established = True
 
-    async def carry_to_the_end(self, relay: Relaying, upstream: Upstream | None) -> None:
-        """Wait until a relay has ended, watched over for reloads, and finish the record.
+    def hand_over(self, relay: Relaying, upstream: Upstream | None) -> None:
+        """Have a relay carry the rest, to its end.
 
         Args:
             relay: Carries the bytes; owns the sockets.
             upstream: The verification it rests on; None: there was none to rest on.
         """
-        proxy, record = self.proxy, self.record
-        try:
-            recall, grace = proxy.reporter.last_good, proxy.eviction_grace_seconds
-            tunnel = Tunnel(relay, self.authority, upstream, grace, self.named, recall)
-            self.slot.carrying = tunnel
-            # A reload may have come in during the handshake, when there was no tunnel to review yet.
-            tunnel.review(proxy.policy.table, proxy.clock())
-            error = await relay.done
-        except BaseException:
-            # Cancelled, or a defect: a relay that nobody watches over must not go on, nor its sockets be closed under it.
-            relay.abort()
-            raise
-        finally:
-            record.bytes_up += relay.bytes_up
-            record.bytes_down += relay.bytes_down
-        if tunnel.refusal is not None:
-            record.finish(tunnel.refusal)
-        elif isinstance(error, Refused):
-            record.finish(error)
-        elif error is not None and not relay.has_client_ended:
-            record.finish(UpstreamClosed(f"{self.authority} cut the connection"))
-        else:
-            record.finish()
+        Carried(relay, self.authority, upstream, self.proxy, self.slot, self.record, self.named).begin()

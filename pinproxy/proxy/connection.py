@@ -67,7 +67,6 @@ async def serve_proxy_client(visit: Visit) -> None:
         await _serve_connect(visit)
     else:
         # 4.
-        visit.is_handed_over = True
         SocketTransport(visit.client, OriginationClient(visit.proxy, visit.slot, visit.name), visit.proxy.limits.buffer_bytes)
 
 
@@ -102,7 +101,7 @@ async def _serve_connect(visit: Visit) -> None:
     record.authority = authority = parse_authority(request_target(head).authority.decode("ascii"))
     visit.proxy.refuse_loop(head)
     record.received_via = head.get_all(b"via")
-    visit.is_handed_over = await carry(ConnectRequest(visit.client, authority, visit.reply, visit.proxy, visit.slot, record))
+    await carry(ConnectRequest(visit.client, authority, visit.reply, visit.proxy, visit.slot, record))
 
 
 async def _read_connect(client: socket.socket, proxy: Proxy) -> RequestHead:

@@ -27,7 +27,7 @@ _USUAL_OFFER = ("h2", "http/1.1")
 
 
 async def intercept(request: ConnectRequest, rule: HostRule) -> None:
-    """Carry a CONNECT to a listed host; returns when it has ended.
+    """Carry a CONNECT to a listed host; returns once a relay carries it.
 
     Args:
         request: What the client asked for.
@@ -61,7 +61,7 @@ async def intercept(request: ConnectRequest, rule: HostRule) -> None:
     relay = Relay(proxy.limits, proxy.deadlines)
     SocketTransport(tls, relay.client, proxy.limits.buffer_bytes)
     SocketTransport(upstream.sock, relay.upstream, proxy.limits.buffer_bytes).first_read = upstream.keep_session
-    await request.carry_to_the_end(relay, upstream)
+    request.hand_over(relay, upstream)
 
 
 async def _read_client_hello(request: ConnectRequest) -> ClientHello:

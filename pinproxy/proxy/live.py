@@ -1,20 +1,10 @@
-"""Who is connected: for the limit, for the drain, and for pins that change under an open connection."""
+"""Who is connected: for the limit, for the drain, and for a policy that changes under an open connection."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from datetime import datetime
 from typing import Protocol
-
-from pinproxy.authority import Authority
-from pinproxy.errors import HostNotListed, Refused
-from pinproxy.net.upstream import Upstream
-from pinproxy.policy.mismatch import Recall, recall_nothing
-from pinproxy.policy.rule import HostRule
-from pinproxy.policy.table import PolicyTable
-from pinproxy.policy.verdict import Decision, judge_pins
-from pinproxy.proxy.policy_in_force import PolicyInForce
 
 
 class Carrying(Protocol):
@@ -26,8 +16,8 @@ class Carrying(Protocol):
     def abort(self) -> None:
         """End now."""
 
-    def review(self, table: PolicyTable, now: datetime) -> None:
-        """End if the table now in force would not have let this begin."""
+    def review(self) -> None:
+        """End if the policy now in force would not have let this begin."""
 
 
 class Outliving(Protocol):
@@ -41,10 +31,12 @@ class Slot:
     """One accepted client, from the accept to the end of whatever carries it.
 
     Attributes:
-        task: The client's story.
+        task: The client's story; None once something carries its traffic and the story has ended.
         carrying: What carries its traffic now.
         outlived_by: What keeps the room after the story has given it up; None: nothing does.
     """
+
+    __slots__ = ("_live", "carrying", "outlived_by", "task")
 
     def __init__(self, live: LiveConnections) -> None:
         """Take up room among the live connections."""
@@ -119,113 +111,8 @@ class LiveConnections:
         for slot in list(self._slots):
             slot.abort()
 
-    def review(self, table: PolicyTable, now: datetime) -> None:
-        """Hold every open connection against a new table."""
+    def review(self) -> None:
+        """Hold every open connection against a new policy."""
         for slot in list(self._slots):
             if slot.carrying is not None:
-                slot.carrying.review(table, now)
-
-
-class Relaying(Protocol):
-    """Carries bytes both ways between two sockets that it owns.
-
-    Attributes:
-        done: Set when both are closed; its result is the upstream's error, None for an orderly end.
-    """
-
-    done: asyncio.Future[BaseException | None]
-
-    @property
-    def bytes_up(self) -> int:
-        """Bytes from the client to upstream."""
-
-    @property
-    def bytes_down(self) -> int:
-        """Bytes from upstream to the client."""
-
-    @property
-    def has_client_ended(self) -> bool:
-        """Whether the client has ended its direction."""
-
-    def abort(self) -> None:
-        """Cut both ends."""
-
-
-class Tunnel:
-    """A relay with the verification it rests on; ends when a new table would deny it.
-
-    Attributes:
-        refusal: Why the tunnel was ended before its peers ended it; None: it was not.
-    """
-
-    def __init__(
-        self,
-        relay: Relaying,
-        authority: Authority,
-        upstream: Upstream | None,
-        eviction_grace_seconds: float,
-        named: Authority | None = None,
-        recall: Recall = recall_nothing,
-    ) -> None:
-        """Watch over a relay.
-
-        Args:
-            relay: What to end.
-            authority: Where it leads.
-            upstream: The verified connection; None: plain TCP to an unlisted host.
-            eviction_grace_seconds: Between a table that denies it and its end.
-            named: The host that the ClientHello of a blind tunnel named, which was unlisted too.
-            recall: Knows the last good chains, for the class of a mismatch.
-        """
-        self._relay = relay
-        self._authority = authority
-        self._named = named
-        self._recall = recall
-        self._upstream = upstream
-        self._rule = upstream.rule if upstream is not None else None
-        self._grace_seconds = eviction_grace_seconds
-        self._eviction: asyncio.TimerHandle | None = None
-        self.refusal: Refused | None = None
-
-    def drain(self) -> None:
-        """Go on: a tunnel has no request boundary to stop at; the end of the drain ends it."""
-
-    def abort(self) -> None:
-        """Cut both ends."""
-        self._relay.abort()
-
-    def review(self, table: PolicyTable, now: datetime) -> None:
-        """End, after the grace, if the new table would deny this connection; one that allows it in time calls the end off."""
-        try:
-            rule = PolicyInForce(table).rule_for(self._authority)
-            if rule is None and self._named is not None:
-                rule = PolicyInForce(table).rule_for(self._named)
-            self.refusal = self._denial(rule, now)
-        except HostNotListed as refusal:
-            self.refusal = refusal
-        else:
-            if self.refusal is None:
-                self._rule = rule
-        if self.refusal is None:
-            self._call_off()
-        elif not self._grace_seconds:
-            self._relay.abort()
-        elif self._eviction is None:
-            self._eviction = asyncio.get_running_loop().call_later(self._grace_seconds, self._relay.abort)
-            self._relay.done.add_done_callback(self._call_off)
-
-    def _call_off(self, _done: object = None) -> None:
-        if self._eviction is not None:
-            self._eviction.cancel()
-            self._eviction = None
-
-    def _denial(self, rule: HostRule | None, now: datetime) -> Refused | None:
-        if rule == self._rule:
-            return None
-        if rule is None:
-            return HostNotListed(f"{self._authority} is no longer listed")
-        if self._upstream is None or self._rule is None or not rule.verifies_like(self._rule):
-            return HostNotListed(f"{self._authority} is now verified in another way; a new connection will be")
-        last_good = self._recall(self._authority)
-        judgement = judge_pins(self._upstream.verified.chain, rule, self._authority, now, last_good)
-        return judgement.refusal if judgement.decision is Decision.DENY else None
+                slot.carrying.review()

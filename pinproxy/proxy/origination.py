@@ -12,7 +12,6 @@ GET http://api.example.com/v1 HTTP/1.1            client to us, in clear, beside
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime
 from typing import cast
 
 from pinproxy.errors import ClientClosed, Draining, HeadTimeout, InternalError, PinError, Refused
@@ -21,7 +20,6 @@ from pinproxy.http1.refusal import render_refusal
 from pinproxy.http1.stream import End, RequestReader, Signal
 from pinproxy.net.lingering_close import LingeringClose
 from pinproxy.net.transport import SocketTransport
-from pinproxy.policy.table import PolicyTable
 from pinproxy.proxy.client_auth import ClientAuth
 from pinproxy.proxy.errand import Direct, by_target
 from pinproxy.proxy.exchange import Exchange
@@ -300,7 +298,7 @@ class OriginationClient(asyncio.Protocol):
         self._give_up(Draining("the proxy ended before the response was complete"))
         self.transport.abort()
 
-    def review(self, table: PolicyTable, now: datetime) -> None:
+    def review(self) -> None:
         """Nothing to do: the next request asks the table in force, and the one in flight was verified before it was sent."""
 
 

@@ -73,7 +73,6 @@ async def serve_http_route(visit: Visit, route: Route) -> None:
     def direct(request: RequestHead, proxy: Proxy, record: Record) -> Errand:
         return _errand(request, route, proxy, record)
 
-    visit.is_handed_over = True
     client = OriginationClient(visit.proxy, visit.slot, visit.name, direct)
     SocketTransport(visit.client, client, visit.proxy.limits.buffer_bytes)
 
@@ -118,7 +117,7 @@ async def serve_tcp_route(visit: Visit, route: Route) -> None:
     SocketTransport(visit.client, relay.client, proxy.limits.buffer_bytes)
     SocketTransport(upstream.sock, relay.upstream, proxy.limits.buffer_bytes).first_read = upstream.keep_session
     request = ConnectRequest(visit.client, route.to, visit.reply, proxy, visit.slot, record)
-    await request.carry_to_the_end(relay, upstream)
+    request.hand_over(relay, upstream)
 
 
 def _rule(route: Route, proxy: Proxy) -> HostRule:

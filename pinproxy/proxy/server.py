@@ -146,12 +146,13 @@ class Server:
         self._tls_story = behind_tls(context, HTTP, serve_proxy_client) if context is not None else None
 
     def ask_clients(self, users: Mapping[str, PasswordHash]) -> None:
-        """Ask clients who they are, from their next request on.
+        """Ask clients who they are, from their next request on; tunnels of users who are gone are closed after the grace.
 
         Args:
             users: Hashes of passwords by user; empty: nobody is asked.
         """
         self._proxy.client_auth = ClientAuth(users) if users else None
+        self._proxy.live.review()
 
     def swap(self, table: PolicyTable) -> None:
         """Put a new table in force, whole and at once.
@@ -162,7 +163,7 @@ class Server:
         self._proxy.policy.table = table
         self._proxy.opener.forget_sessions()
         self._proxy.pool.retire(table)
-        self._proxy.live.review(table, self._proxy.clock())
+        self._proxy.live.review()
 
     async def drain(self) -> None:
         """Stop accepting, let what is in flight finish, and end the rest at the deadline (`limits.drain_seconds`)."""

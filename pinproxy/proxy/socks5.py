@@ -16,7 +16,8 @@ from collections.abc import Awaitable, Callable
 
 from pinproxy.authority import Authority
 from pinproxy.errors import AuthRequired, BadRequest, ClientClosed, Draining, HeadTimeout, Refused
-from pinproxy.net.readiness import send_all, wait_readable
+from pinproxy.net.client_words import take_from_client, tell_client
+from pinproxy.net.readiness import wait_readable
 from pinproxy.net.time_limit import time_limit
 from pinproxy.proxy.carry import carry
 from pinproxy.proxy.connect import ConnectRequest
@@ -92,7 +93,7 @@ async def serve_socks5(visit: Visit, authenticate: Authenticate | None = None) -
     if proxy.is_draining:
         raise Draining("the proxy is shutting down and opens no new tunnel")
     # 4.
-    visit.is_handed_over = await carry(ConnectRequest(visit.client, authority, words, proxy, visit.slot, record))
+    await carry(ConnectRequest(visit.client, authority, words, proxy, visit.slot, record))
 
 
 async def _agree_on_method(client: socket.socket, words: Socks5Reply, authenticate: Authenticate | None) -> str | None:
@@ -100,18 +101,18 @@ async def _agree_on_method(client: socket.socket, words: Socks5Reply, authentica
     if authenticate is None:
         if NO_AUTHENTICATION not in offered:
             raise BadRequest("the SOCKS5 client does not offer to go without authentication, and there is none here to be had")
-        await send_all(client, method_selection(NO_AUTHENTICATION))
+        await tell_client(client, method_selection(NO_AUTHENTICATION))
         return None
     # > RFC 1928 §3: If the selected METHOD is X'FF', none of the methods listed by the client are acceptable, and the client MUST
     # > close the connection.
     if USERNAME_PASSWORD not in offered:
         raise AuthRequired("the SOCKS5 client does not offer username and password (RFC 1929), which this listener asks for")
-    await send_all(client, method_selection(USERNAME_PASSWORD))
+    await tell_client(client, method_selection(USERNAME_PASSWORD))
     words.no = CREDENTIALS_REFUSED
     credentials = parse_credentials(await _read_message(client, credentials_bytes))
     if not await authenticate(credentials.username.encode("utf-8"), credentials.password.encode("utf-8")):
         raise AuthRequired("the SOCKS5 client's username or password is wrong")
-    await send_all(client, CREDENTIALS_ACCEPTED)
+    await tell_client(client, CREDENTIALS_ACCEPTED)
     return credentials.username
 
 
@@ -124,7 +125,7 @@ async def _read_message(client: socket.socket, length_of: Callable[[bytes], int]
     message = b""
     while missing := length_of(message) - len(message):
         try:
-            piece = client.recv(missing)
+            piece = take_from_client(client, missing)
         except BlockingIOError:
             await wait_readable(client)
             continue

@@ -18,6 +18,7 @@ import socket
 
 from pinproxy.authority import Authority
 from pinproxy.errors import HandshakeTimeout, Refused, TlsHandshakeFailed
+from pinproxy.net.client_words import take_from_client, tell_client
 from pinproxy.net.peek import PeekedHello
 from pinproxy.net.readiness import send_all, wait_readable
 from pinproxy.net.socket_relay import SocketRelay
@@ -32,7 +33,7 @@ _READ_BYTES = 16 * 1024
 
 
 async def tunnel(request: ConnectRequest, rule: HostRule) -> None:
-    """Carry a CONNECT to a listed host whose rule says `connect: tunnel`; returns when it has ended.
+    """Carry a CONNECT to a listed host whose rule says `connect: tunnel`; returns once a relay carries it.
 
     Args:
         request: What the client asked for.
@@ -60,7 +61,7 @@ async def tunnel(request: ConnectRequest, rule: HostRule) -> None:
         except Refused as refusal:
             raise AfterEstablished(refusal) from refusal
         # 6.
-        await send_all(request.client, answer)
+        await tell_client(request.client, answer)
     except BaseException:
         server.close()
         raise
@@ -69,7 +70,7 @@ async def tunnel(request: ConnectRequest, rule: HostRule) -> None:
         request.client, server, proxy.limits, proxy.deadlines, proxy.pipes, tap_up=wire.tap_up, tap_down=wire.tap_down
     )
     relay.start()
-    await request.carry_to_the_end(relay, wire.verified)
+    request.hand_over(relay, wire.verified)
 
 
 def _wire(peeked: PeekedHello, preflight: Upstream, request: ConnectRequest) -> Wire:
@@ -89,7 +90,7 @@ def _wire(peeked: PeekedHello, preflight: Upstream, request: ConnectRequest) -> 
 async def _verified_answer(wire: Wire, peeked: PeekedHello, server: socket.socket, request: ConnectRequest) -> bytes:
     seconds = request.proxy.limits.handshake_seconds
     # All of it is there: it was peeked at.
-    hello = request.client.recv(peeked.size_bytes)
+    hello = take_from_client(request.client, peeked.size_bytes)
     try:
         with time_limit(seconds):
             await send_all(server, hello)

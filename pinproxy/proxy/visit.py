@@ -1,7 +1,7 @@
 """A client's visit: taken in or turned away at the door, served by a story, given a last word where nobody carries it.
 
 1. No room, or no longer: one answer, without reading a byte.
-2. The story reads, decides and carries; or it hands the socket over to a protocol that lives on after it.
+2. The story reads, decides and carries; or it hands the socket over to a relay or a protocol that lives on after it.
 3. A refusal before the client was told that the way is open is said in the words of its protocol, one after it by a TLS alert
    (RFC 8446 §6.2). Where a protocol has no words, the connection is cut: an orderly end would look like an answer.
 """
@@ -38,7 +38,6 @@ class Visit:
         reply: How the client is refused: in the protocol it is known to speak by now.
         name: The client's address, for the log.
         record: Becomes the log line; None until the client asks for something.
-        is_handed_over: Whether a protocol owns socket and slot now, and no last word is ours to say.
     """
 
     client: socket.socket
@@ -47,7 +46,6 @@ class Visit:
     reply: Reply
     name: str
     record: Record | None = None
-    is_handed_over: bool = False
 
 
 Story = Callable[[Visit], Coroutine[Any, Any, None]]
@@ -85,7 +83,7 @@ async def _serve(visit: Visit, story: Story) -> None:
     try:
         # 2.
         await story(visit)
-        if visit.is_handed_over:
+        if slot.carrying is not None:
             return
     # 3.
     except AfterEstablished as after:
@@ -102,8 +100,6 @@ async def _serve(visit: Visit, story: Story) -> None:
     except asyncio.CancelledError:
         _finish(visit, Draining("the proxy ended before the connection did"))
         raise
-    except OSError:
-        _finish(visit, ClientClosed("the client reset the connection"))
     except Exception as error:  # noqa: BLE001 - the boundary of this task: log, refuse, close
         proxy.report_defect("serving a client failed", error)
         _finish(visit, InternalError("serving the client failed; the log has the details"))
@@ -120,10 +116,31 @@ def _hang_up(visit: Visit) -> None:
     visit.slot.release()
 
 
+class LastWord:
+    """Carries nothing but our answer: a drain lets it linger, and its end ends it."""
+
+    __slots__ = ("_transport",)
+
+    def __init__(self, transport: SocketTransport) -> None:
+        """Know what to end."""
+        self._transport = transport
+
+    def drain(self) -> None:
+        """Go on: it is the last that this client hears."""
+
+    def abort(self) -> None:
+        """Wait no longer for the client to have read it."""
+        self._transport.abort()
+
+    def review(self) -> None:
+        """No policy says otherwise."""
+
+
 def _answer(client: socket.socket, answer: bytes, proxy: Proxy, slot: Slot) -> None:
     """Give a last word and close in stages, so that it is read: an unread ClientHello would turn the end into a reset."""
     farewell = LingeringClose(slot.release)
     transport = SocketTransport(client, farewell, proxy.limits.buffer_bytes)
+    slot.carrying = LastWord(transport)
     if not answer:
         transport.abort()
         return

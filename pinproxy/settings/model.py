@@ -214,7 +214,9 @@ class Settings(Section):
         Authority("127.0.0.1", 9470), description="Health, metrics and status page, for reading only; null: off."
     )
     unlisted: Unlisted = Field("deny", description="Hosts without an entry in `hosts`: deny or allow.")
-    eviction_grace: DurationOrZero = Field(0.0, description="How long a tunnel that a changed pin set would deny may go on.")
+    eviction_grace: DurationOrZero = Field(
+        0.0, description="How long a tunnel that a changed pin set, or a user taken away, would deny may go on."
+    )
     preflight_ttl: DurationOrZero = Field(
         60.0, description="How long the handshake made before a tunnel serves further tunnels to the same host and address."
     )

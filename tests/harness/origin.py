@@ -75,14 +75,16 @@ async def running_origin(
     loop = asyncio.get_running_loop()
     serve = handler or answer_ok
 
-    async def accept(listener: socket.socket) -> None:
-        while True:
-            client, _ = await loop.sock_accept(listener)
-            task = loop.create_task(carry(client, origin.connections))
-            origin._open.add(task)
-            task.add_done_callback(origin._open.discard)
-            origin.connections += 1
-            origin._accepted.set()
+    def accept() -> None:
+        client, _ = listener.accept()
+        client.setblocking(False)  # noqa: FBT003 - the stdlib takes it by position only
+        task = loop.create_task(carry(client, origin.connections))
+        origin._open.add(task)
+        task.add_done_callback(origin._open.discard)
+        # One that is cancelled before its first step closes nothing.
+        task.add_done_callback(lambda ended: client.close() if ended.cancelled() else None)
+        origin.connections += 1
+        origin._accepted.set()
 
     async def carry(client: socket.socket, number: int) -> None:
         tls = context(number) if callable(context) else context
@@ -107,15 +109,16 @@ async def running_origin(
     listener = socket.create_server(("127.0.0.1", 0))
     listener.setblocking(False)  # noqa: FBT003 - the stdlib takes it by position only
     origin.port = listener.getsockname()[1]
-    accepting = loop.create_task(accept(listener))
+    loop.add_reader(listener.fileno(), accept)
     try:
         yield origin
     finally:
-        tasks = [accepting, *origin._open]
+        loop.remove_reader(listener.fileno())
+        listener.close()
+        tasks = list(origin._open)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        listener.close()
 
 
 async def read_request(reader: asyncio.StreamReader, writer: asyncio.StreamWriter | None = None) -> tuple[bytes, bytes] | None:

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import re
 import socket
+import ssl
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -273,3 +274,37 @@ def test_a_proxy_of_one_program_asks_nobody(is_for_one_client: bool, tmp_path: P
     path.write_text(f"version: 1\nclient_auth: {{basic: {{users: {users}}}}}\nhosts: [{{host: {HOST}, mode: disabled}}]\n")
     settings = SettingsSource(path, {}, {}, is_for_one_client=is_for_one_client).load()
     assert (not settings.client_auth.users) is is_for_one_client
+
+
+# --- a reload takes a user away ------------------------------------------------------------------------------------------------
+
+
+def held_open(proxy: RunningProxy) -> ssl.SSLSocket:
+    """Open a tunnel as Alice, and use it once."""
+    with connect(proxy) as sock:
+        sock.sendall(f"CONNECT {HOST}:443 HTTP/1.1\r\nHost: {HOST}:443\r\n{ALICE}\r\n".encode())
+        assert read_answer(sock).status == 200
+        tls = start_tls(sock, proxy)
+    tls.sendall(get_head("/"))
+    assert read_answer(tls).status == 200
+    return tls
+
+
+async def test_an_open_tunnel_of_a_removed_user_is_cut(stage: Stage) -> None:
+    """Who may no longer come in may not stay; the log says why."""
+    with await asyncio.to_thread(held_open, stage.proxy) as tls:
+        stage.proxy.server.ask_clients({name: kept for name, kept in USERS.items() if name != "alice"})
+        with pytest.raises(ssl.SSLEOFError):
+            await asyncio.to_thread(tls.recv, 1)
+    line = await stage.proxy.connection()
+    assert (line["code"], line["decision"], line["user"]) == ("auth_required", "deny", "alice")
+
+
+@pytest.mark.parametrize("users", [{"alice": USERS["alice"]}, {}], ids=["still a user", "nobody is asked"])
+async def test_an_open_tunnel_of_a_user_who_may_still_come_in_goes_on(users: dict[str, PasswordHash], stage: Stage) -> None:
+    """The twins."""
+    with await asyncio.to_thread(held_open, stage.proxy) as tls:
+        stage.proxy.server.ask_clients(users)
+        tls.sendall(get_head("/", further="Connection: close\r\n"))
+        assert (await asyncio.to_thread(read_answer, tls)).status == 200
+    assert (await stage.proxy.connection())["code"] is None

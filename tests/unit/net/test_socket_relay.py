@@ -144,7 +144,7 @@ async def test_a_slow_reader_makes_its_writer_wait_and_loses_nothing(kind: type[
 
         assert await asyncio.to_thread(count) == sent
         assert flow.moved_bytes == sent
-        assert vars(flow)["_pipe"] is None
+        assert flow._pipe is None
 
 
 @each_kind
