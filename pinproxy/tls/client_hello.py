@@ -11,6 +11,7 @@ Rules of this file:
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import filterfalse
 
 from pinproxy.authority import canonical_host, is_ip_address
 from pinproxy.errors import BadRequest, ClientHelloInvalid, NotTls, TlsSyntaxError
@@ -177,7 +178,7 @@ def _parse_body(body: bytes) -> ClientHello:
         server_name=_server_name(found[_SERVER_NAME]) if _SERVER_NAME in found else None,
         alpn=_protocols(found[_ALPN]) if _ALPN in found else (),
         versions=_versions(found[_SUPPORTED_VERSIONS]) if _SUPPORTED_VERSIONS in found else (legacy_version,),
-        cipher_suites=tuple(suite for suite in cipher_suites if suite not in _GREASE),
+        cipher_suites=tuple(filterfalse(_GREASE.__contains__, cipher_suites)),
         session_id=session_id,
         session_ticket=found.get(_SESSION_TICKET, b""),
         has_psk=_PRE_SHARED_KEY in found,
@@ -231,7 +232,7 @@ def _versions(extension: bytes) -> tuple[int, ...]:
     fields = Fields(extension, "supported_versions extension")
     versions = numbers(fields.vector(1, 2, 254), fields.what)
     fields.end()
-    found = tuple(version for version in versions if version not in _GREASE)
+    found = tuple(filterfalse(_GREASE.__contains__, versions))
     if not found:
         raise TlsSyntaxError("supported_versions: nothing but GREASE")
     return found
