@@ -114,3 +114,21 @@ def refragment(flight: bytes, size: int) -> bytes:
             cut += header + len(piece).to_bytes(2, "big") + piece
         at = end
     return bytes(cut)
+
+
+def with_extensions(hello: bytes, *further: tuple[int, bytes], without: int | None = None) -> bytes:
+    """Rebuild a ClientHello of one record with extensions put in front, or one left out."""
+    body = hello[9:]
+    at = 34 + 1 + body[34]
+    at += 2 + int.from_bytes(body[at : at + 2], "big")
+    at += 1 + body[at]
+    found, start = [*further], at + 2
+    while start < len(body):
+        kind, size = int.from_bytes(body[start : start + 2], "big"), int.from_bytes(body[start + 2 : start + 4], "big")
+        if kind != without:
+            found.append((kind, body[start + 4 : start + 4 + size]))
+        start += 4 + size
+    block = b"".join(kind.to_bytes(2, "big") + len(data).to_bytes(2, "big") + data for kind, data in found)
+    message = body[:at] + len(block).to_bytes(2, "big") + block
+    content = b"\x01" + len(message).to_bytes(3, "big") + message
+    return b"\x16\x03\x01" + len(content).to_bytes(2, "big") + content
