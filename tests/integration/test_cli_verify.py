@@ -23,11 +23,13 @@ from pinproxy.net.dial import Dialler
 from pinproxy.net.own_addresses import OwnAddresses
 from pinproxy.net.survey import Outcome, Survey, survey
 from pinproxy.net.upstream import UpstreamOpener
-from pinproxy.policy.rule import HostRule
+from pinproxy.policy.rule import ClientCertificate, HostRule
 from tests.harness.blocking_origin import blocking_origin
 from tests.harness.command_line import BACKUP, REPOSITORY
-from tests.harness.pki import Issued, make_leaf, make_root, server_context
+from tests.harness.origin import running_origin
+from tests.harness.pki import Issued, make_client, make_leaf, make_root, server_context
 from tests.harness.running import HOST, host_rule
+from tests.harness.upstream_proxies import corporate_proxy
 
 ROOT = make_root()
 LEAF = make_leaf(ROOT, HOST)
@@ -49,13 +51,14 @@ def two_certificates(directory: Path) -> ssl.SSLContext:
     return context
 
 
-def config(directory: Path, port: int, pins: Sequence[object], keys: str = "") -> str:
-    """Write a configuration of one host, whose origin listens on a loopback port."""
+def config(directory: Path, port: int | None, pins: Sequence[object], keys: str = "") -> str:
+    """Write a configuration of one host, whose origin listens on a loopback port; None: where its name leads."""
     (directory / "root.pem").write_bytes(ROOT.pem)
     file = directory / "pinproxy.yaml"
     file.write_text(
         f"version: 1\nhosts:\n  - host: {HOST}\n    trust: {{ca_file: root.pem}}\n    pins: [{', '.join(map(str, pins))}]\n"
-        f"    upstream: {{address: 127.0.0.1, port: {port}}}\n{keys}",
+        + (f"    upstream: {{address: 127.0.0.1, port: {port}}}\n" if port else "")
+        + keys,
         "utf-8",
     )
     return str(file)
@@ -269,3 +272,29 @@ def test_an_address_that_does_not_answer_is_told_of_beside_one_that_does() -> No
         found = surveyed(host_rule([LEAF.pin], ROOT.anchors), origin.port, ["127.0.0.1", "127.0.0.3"])
     assert found.outcome is Outcome.UNREACHABLE
     assert [handshake.way for handshake in found.handshakes if handshake.address.startswith("127.0.0.3")] == [None]
+
+
+def test_a_server_that_asks_who_we_are_is_shown_the_certificate_of_the_rule() -> None:
+    """As traffic shows it; the twin has none to show, and its handshakes fail."""
+    clients = make_root("Clients")
+    context = server_context(LEAF)
+    context.maximum_version = ssl.TLSVersion.TLSv1_2  # with 1.3 a client's side is finished before the server has looked
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(cadata=clients.der)
+    client = make_client(clients)
+    shown_to_it = ClientCertificate("client.pem", client.pem + client.key_pem)
+    with blocking_origin(context) as origin:
+        found = surveyed(host_rule([LEAF.pin], ROOT.anchors, client_cert=shown_to_it), origin.port, ["127.0.0.1"])
+        bare = surveyed(host_rule([LEAF.pin], ROOT.anchors), origin.port, ["127.0.0.1"])
+    assert (found.outcome, bare.outcome) == (Outcome.OK, Outcome.UNREACHABLE)
+
+
+async def test_behind_an_upstream_proxy_the_host_is_asked_through_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its addresses are the proxy's to know, so that there is one place to ask, in every way."""
+    async with running_origin(server_context(LEAF)) as origin, corporate_proxy({f"{HOST}:443": origin.port}) as proxy:
+        file = config(tmp_path, None, [LEAF.pin, BACKUP], f"upstream_proxy: http://127.0.0.1:{proxy.port}\nno_proxy: []\n")
+        code, answer = await asyncio.to_thread(verified, capsys, "-c", file)
+    (host,) = answer["hosts"]
+    assert (code, host["is_behind_proxy"], host["outcome"]) == (ExitCode.OK, True, "ok")
+    assert {item["address"] for item in host["handshakes"]} == {f"127.0.0.1:{proxy.port}"}
+    assert proxy.targets == [f"{HOST}:443"] * 3
