@@ -18,6 +18,7 @@ from pinproxy.policy.address import is_globally_routable
 from pinproxy.policy.rule import HostRule, PinsOnly
 from pinproxy.policy.table import PolicyTable
 from pinproxy.policy.verdict import Decision, Verdict, outcome_of_mismatch, printable
+from pinproxy.proxy.http_by_connect import asks_for_http
 
 _CHECKED = (("name", "unsafe_skip_hostname"), ("dates", "unsafe_skip_dates"))
 
@@ -73,7 +74,7 @@ def foresee(
     if rule.pin_set is not None:
         sections.append(Section("pins", tuple(_pin_lines(rule.pin_set, at))))
     sections.append(Section("so that", tuple(_consequences(rule, at))))
-    sections.append(Section("would be", tuple(_ways(asked, rule))))
+    sections.append(Section("would be", tuple(_ways(asked, rule, table))))
     return tuple(sections)
 
 
@@ -175,9 +176,11 @@ def _consequences(rule: HostRule, at: datetime) -> Iterator[str]:
 # --- the ways -------------------------------------------------------------------------------------------------------
 
 
-def _ways(asked: Asked, rule: HostRule) -> Iterator[str]:
+def _ways(asked: Asked, rule: HostRule, table: PolicyTable) -> Iterator[str]:
     connect = f"CONNECT {asked.secured}"
-    yield f"http://{_shown(asked.plain, 80)}/   TLS to {asked.secured} is added here, verified and pinned (origination)"
+    on_80 = Authority(asked.secured.host, 80)
+    also = f" or CONNECT {on_80}" if asked.plain == on_80 and asks_for_http(on_80, table) else ""
+    yield f"http://{_shown(asked.plain, 80)}/{also}   TLS to {asked.secured} is added here, verified and pinned (origination)"
     if rule.connect == "intercept":
         yield f"{connect}   verified, then 200; the client's TLS ends here, so it must trust the local CA (interception)"
         return

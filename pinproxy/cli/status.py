@@ -19,6 +19,8 @@ _MISMATCHES = ("no_match", "expired", "chain_unavailable")
 _COLOURS = {"matched": "green", **dict.fromkeys(_MISMATCHES, "red")}
 _HEAD = ("RULE", "MODE", "VERDICT", "AT", "LAST CODE", "ALLOWED", "WOULD DENY", "DENIED", "CERTIFICATE", "PINS UNTIL", "BACKUP")
 _REFUSALS_SHOWN = 5
+_REFUSAL_HEAD = ("AT", "ID", "AUTHORITY", "CODE", "CLASS", "TIMES")
+_REFUSAL_KEYS = ("last_at", "id", "authority", "code", "mismatch_class", "count")
 
 
 @click.command()
@@ -59,9 +61,9 @@ def _described(found: dict[str, Any]) -> str:
         parts.append(f"configuration: {stale} since {since}; that of {loaded} is in force{problems}")
     if refusals:
         shown = refusals[:_REFUSALS_SHOWN]
-        lines = [tuple(_text(item[key]) for key in ("last_at", "id", "authority", "code", "count")) for item in shown]
+        lines = [tuple(_text(item[key]) for key in _REFUSAL_KEYS) for item in shown]
         head = f"refusals, newest first ({len(shown)} of {len(refusals)}; `pinproxy explain ID` tells the story):"
-        parts.append(f"{head}\n{columns(('AT', 'ID', 'AUTHORITY', 'CODE', 'TIMES'), lines)}")
+        parts.append(f"{head}\n{columns(_REFUSAL_HEAD, lines)}")
     return "\n\n".join(parts)
 
 

@@ -157,14 +157,17 @@ async def survey(
         authority: Host and port.
         rule: Its rule.
         clock: The UTC wall clock.
-        slots: As many addresses are asked at once, this host's and others'; one address is asked one thing at a time.
+        slots: As many names are resolved or addresses asked at once, this host's and others'; one address is asked one thing
+            at a time.
 
     Returns:
         What was found; nothing that a server does is raised.
     """
     now = clock()
     try:
-        destination = await opener.find(authority, rule)
+        # In its turn as well: ten thousand look-ups at once would run into the bound of each.
+        async with slots:
+            destination = await opener.find(authority, rule)
     except Refused as error:
         return Survey(authority, rule, now, (), error=error)
     is_behind_proxy = destination.behind_proxy is not None

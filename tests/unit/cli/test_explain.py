@@ -110,6 +110,7 @@ def test_pins_only_promises_no_chain_and_softens_nothing(tmp_path: Path, capsys:
 def test_a_tunnel_says_what_becomes_of_each_tls_version(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """And where it is dialled, which is not its name."""
     out = explained(capsys, tmp_path, "tunnel.test")
+    assert "http://tunnel.test/ or CONNECT tunnel.test:80 TLS to tunnel.test:443 is added here" in out
     assert "10.0.0.7:443 (upstream); name and pins stay those of tunnel.test" in out
     assert "TLS 1.3: refused with an alert, tls13_unverifiable" in out
     preflight = explained(capsys, tmp_path, "tunnel.test", text=HOSTS.replace("tls13: refuse", "tls13: preflight"))

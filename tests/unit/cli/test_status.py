@@ -65,7 +65,7 @@ def test_nobody_there_is_a_failure_that_names_the_address(capsys: pytest.Capture
 
 def test_what_came_over_a_socket_cannot_move_the_cursor(capsys: pytest.CaptureFixture[str]) -> None:
     """CWE-150: whoever has the port may write to the terminal otherwise."""
-    refusal = {"last_at": "x", "id": "a\x1b[2J", "authority": None, "code": "c", "count": 1}
+    refusal = {"last_at": "x", "id": "a\x1b[2J", "authority": None, "code": "c", "mismatch_class": None, "count": 1}
     _, out, _ = status({**ANSWER, "refusals": [refusal]}, capsys)
     assert "\x1b[2J" not in out
     assert "a\\x1b[2J" in out
