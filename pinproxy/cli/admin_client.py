@@ -60,7 +60,7 @@ def find_target(config: Path | None, url: str | None, admin: str | None = None) 
         said = _configured(config) if config is not None else _DEFAULT_ADMIN
     if said in (None, "null"):
         raise click.UsageError("the admin server is off (`admin: null`), so there is nobody to ask")
-    host, _, port = said.rpartition(":")
+    host, _, port = said.removeprefix("http://").rstrip("/").rpartition(":")
     host = host.strip("[]")
     if not host or not port.isdecimal():
         raise click.UsageError(f"the admin address is {said!r}; expected one such as {_DEFAULT_ADMIN}")

@@ -45,6 +45,8 @@ COMMANDS: dict[str, dict[str, Entry]] = {
         "check": Entry("check", "check", "Validate a configuration and point out what is seldom meant."),
         "verify": Entry("verify", "verify", "Verify every listed host as the proxy would, at each of its addresses."),
         "explain": Entry("explain", "explain", "Explain what would happen to a host, or what happened to a connection."),
+        "learn": Entry("learn", "learn", "Propose pins from what the proxy has observed."),
+        "promote": Entry("promote", "promote", "Turn a report-only host to enforce, if what was observed bears it out."),
         "hash-password": Entry("hash_password", "hash_password", "Print the hash of a password, for `client_auth`."),
         "schema": Entry("schema", "schema", "Print the JSON schema of the configuration, for editors."),
     },

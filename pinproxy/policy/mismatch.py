@@ -14,8 +14,9 @@ The classes, decided from the leaf up; the first that holds is the class:
 4. `new_issuer_same_anchor` Another issuing key or name, and the trust anchor of both paths has equal SubjectPublicKeyInfo.
 5. `new_anchor`             Another trust anchor.
 
-A path of one certificate is its own issuer and its own anchor. A class is a likelihood and no verdict: it softens nothing, and
-whoever gets a certificate from the issuer of a host looks like a renewal of it. What to do is therefore always a question first.
+A path of one certificate (`trust: pins-only` has no other) is its own issuer and its own anchor. A class is a likelihood and no
+verdict: it softens nothing, and whoever gets a certificate from the issuer of a host looks like a renewal of it. What to do is
+therefore always a question first.
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ _LIKELY = {
     MismatchClass.NEVER_SEEN: "never seen matching: the pins may be wrong, or somebody else has answered all along",
 }
 _SAME_CERTIFICATE = "same certificate as before: the server did not change, the pins did"
+_LEAF_ALONE = "new key, and nothing above it to compare: a renewal without the pinned key, or somebody else"  # trust: pins-only
 _TO_DO = {
     MismatchClass.SAME_KEY_RENEWED: "if the pins were not meant to leave this key out, add the leaf line to {where}",
     MismatchClass.NEW_KEY_SAME_ISSUER: "if the renewal is yours, add the leaf line to {where}",
@@ -91,6 +93,8 @@ def explain(mismatch: MismatchClass, present: KnownChain, last_good: KnownChain 
     """Say in a line what a class probably means."""
     if last_good is not None and present.leaf.fingerprint == last_good.leaf.fingerprint:
         return _SAME_CERTIFICATE
+    if mismatch is MismatchClass.NEW_ANCHOR and len(present.certificates) == 1:
+        return _LEAF_ALONE
     return _LIKELY[mismatch]
 
 

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from pinproxy.errors import Problem, SettingsError
 from pinproxy.settings.checks import check
-from pinproxy.settings.document import Document, Place, dotted, read_document
+from pinproxy.settings.document import Document, Place, dotted, parse_document, read_document
 from pinproxy.settings.messages import describe, place_of
 from pinproxy.settings.model import Settings
 from pinproxy.settings.options import Override, read_overrides
@@ -31,6 +31,7 @@ def load_settings(
     environ: Mapping[str, str],
     flags: Mapping[str, str],
     known_variables: Collection[str] = (),
+    content: bytes | None = None,
 ) -> Settings:
     """Load the configuration: flag > environment > file > default.
 
@@ -41,6 +42,7 @@ def load_settings(
         environ: The environment; names beginning with `PINPROXY_` count.
         flags: Text by flag, as in `{"--limits-head-bytes": "32KiB"}`; only those that were given.
         known_variables: Further `PINPROXY_…` variables that somebody else reads.
+        content: What is about to stand in the file, instead of what does.
 
     Raises:
         SettingsError: Every problem there is.
@@ -48,7 +50,7 @@ def load_settings(
     # 1. What is written.
     overrides, problems = read_overrides(environ, flags, known_variables)
     try:
-        document = Document("", {"version": 1}) if path is None else read_document(path)
+        document = _read(path, content)
     except SettingsError as error:
         raise SettingsError((*error.problems, *problems)) from error
     written = _Written(document, {override.place: override for override in overrides})
@@ -70,6 +72,12 @@ def load_settings(
         raise SettingsError(tuple(dict.fromkeys(written.problems)))
     free_one_by_one(document.values, document.keys)
     return settings
+
+
+def _read(path: Path | None, content: bytes | None) -> Document:
+    if path is None:
+        return Document("", {"version": 1})
+    return read_document(path) if content is None else parse_document(content, str(path))
 
 
 @dataclass(slots=True)

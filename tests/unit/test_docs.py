@@ -103,7 +103,7 @@ def known_words(directory: Path) -> set[str]:
     keys = {key for section in sections for key in section.get("properties", {})}
     page = (REPOSITORY / "docs/metrics.md").read_text("utf-8")
     metrics = set(re.findall(r"^### `(pinproxy_[a-z_]+)`$", page, flags=re.MULTILINE))
-    events = {"configuration_rejected", "restart_needed"}
+    events = {"configuration_rejected", "restart_needed", "observations_unreadable"}
     return fields | keys | metrics | events | FOREIGN | set(refusal_codes()) | {*Verdict, *Decision, *Assurance, *MismatchClass}
 
 

@@ -66,6 +66,14 @@ def test_the_very_same_certificate_is_told_from_a_renewal() -> None:
     assert "renewed certificate" in explain(MismatchClass.SAME_KEY_RENEWED, renewed, GOOD)
 
 
+def test_a_leaf_that_stands_alone_is_not_called_the_work_of_another_root() -> None:
+    """Under `trust: pins-only` there is no root."""
+    alone = known(make_leaf(ISSUER, HOST))
+    assert classify(alone, known(LEAF)) is MismatchClass.NEW_ANCHOR
+    assert "nothing above it" in explain(MismatchClass.NEW_ANCHOR, alone, known(LEAF))
+    assert "new root" in explain(MismatchClass.NEW_ANCHOR, known(make_leaf(OTHER_ROOT, HOST), OTHER_ROOT), GOOD)
+
+
 @pytest.mark.parametrize("mismatch", MismatchClass)
 def test_every_class_is_explained_and_advised_on_one_line_each(mismatch: MismatchClass) -> None:
     """The advice names the place the leaf line would go to; a new root is asked about before anything else."""

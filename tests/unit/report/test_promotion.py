@@ -1,0 +1,106 @@
+"""What bears out a promotion to enforce: the same pins, for long enough, with traffic and without a mismatch."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from pinproxy.policy.rule import HostRule
+from pinproxy.policy.verdict import judge_pins
+from pinproxy.report.observations import Observations
+from pinproxy.report.promotion import Evidence, weigh
+from tests.unit.report.events import API, API_RULE, BACKUP_PIN, CHAIN, LEAF_PIN, NOW, event, rule
+
+DAY = timedelta(days=1)
+WATCHED = replace(API_RULE, mode="report-only")
+LACKING = rule("api.example.com", BACKUP_PIN, mode="report-only")
+
+
+def observe(observations: Observations, days_ago: int, times: int = 1, met: HostRule = WATCHED) -> None:
+    """Let so many connections end on a day."""
+    judgement = judge_pins(CHAIN, met, API, NOW)
+    for _ in range(times):
+        observations.record(event(met, at=NOW - days_ago * DAY, judgement=judgement, decision=judgement.decision))
+
+
+def weighed(observations: Observations, met: HostRule = WATCHED, days: int = 7, min_connections: int = 10) -> Evidence:
+    """Weigh them today."""
+    return weigh(observations.hosts, met, NOW, days, min_connections)
+
+
+@pytest.fixture
+def good() -> Observations:
+    """Eight days of matches, one more than are asked for; ten within the window."""
+    observations = Observations(NOW)
+    for days_ago in range(8, -1, -1):
+        observe(observations, days_ago, 1 if days_ago != 3 else 4)
+    return observations
+
+
+def test_a_week_of_matches_under_these_pins_bears_a_promotion_out(good: Observations) -> None:
+    """The twin of every refusal below: ten connections within the window, and the one before it does not count."""
+    evidence = weighed(good)
+    assert (evidence.objections, evidence.counts.matched, evidence.since) == ((), 10, NOW - 8 * DAY)
+
+
+def test_a_connection_that_would_have_been_denied_refuses_with_its_day_and_count(good: Observations) -> None:
+    """The set lacks a key that is in use."""
+    host = good.hosts[0]
+    host.days[(NOW - 2 * DAY).date()].would_deny = 3
+    assert weighed(good).objections == ("3 connections would have been denied in the last 7 days: 3 on 2027-05-30",)
+
+
+def test_one_before_the_window_does_not(good: Observations) -> None:
+    """Seven days are today and the six before it."""
+    good.hosts[0].days[(NOW - 7 * DAY).date()].would_deny = 3
+    assert weighed(good).objections == ()
+    assert len(weighed(good, days=8).objections) == 1
+
+
+def test_a_connection_that_was_denied_refuses_too(good: Observations) -> None:
+    """A forbidden pin denies in report-only as well."""
+    good.hosts[0].days[NOW.date()].denied = 1
+    assert weighed(good).objections == ("1 connection met a forbidden pin or none in the last 7 days: 1 on 2027-06-01",)
+
+
+def test_pins_that_are_younger_than_the_window_are_not_ripe(good: Observations) -> None:
+    """Whoever changes them waits anew."""
+    changed = rule("api.example.com", LEAF_PIN, mode="report-only")
+    observe(good, 0, met=changed)
+    (objection,) = weighed(good, changed).objections
+    assert objection == "these pins are observed since 2027-06-01 12:00 UTC only; 7 days are over on 2027-06-08 12:00 UTC"
+
+
+def test_pins_in_another_order_are_the_same_pins(good: Observations) -> None:
+    """Nobody waits a week for a tidied file."""
+    assert weighed(good, rule("api.example.com", BACKUP_PIN, LEAF_PIN, mode="report-only")).objections == ()
+
+
+def test_pins_that_were_never_observed_refuse(good: Observations) -> None:
+    """What was observed says nothing about what would be enforced."""
+    (objection,) = weighed(good, LACKING).objections
+    assert objection.startswith("no connection was seen under the pins of the configuration")
+
+
+def test_too_little_traffic_refuses_with_what_there_was(good: Observations) -> None:
+    """A host that nobody uses proves nothing."""
+    (objection,) = weighed(good, min_connections=11).objections
+    assert objection == (
+        "10 connections matched in the last 7 days, expected 11 or more; the last one seen was on 2027-06-01 12:00 UTC"
+    )
+
+
+def test_a_host_that_was_never_seen_refuses() -> None:
+    """Nor does one of another name count for it."""
+    assert weighed(Observations(NOW)).objections == (
+        "there are no observations of api.example.com: no connection to it was seen",
+    )
+
+
+def test_every_reason_is_told_at_once() -> None:
+    """Whoever waits for one of them must not find the next a week later."""
+    observations = Observations(NOW)
+    observe(observations, 0, met=LACKING)
+    assert len(weighed(observations, LACKING).objections) == 3
