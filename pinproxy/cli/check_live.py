@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
 from pinproxy.cli.check_files import SHORT_LIVED
-from pinproxy.cli.survey_json import WHY_SKIPPED
+from pinproxy.cli.surveying import why_skipped
 from pinproxy.net.survey import Handshake, Outcome, Survey
 from pinproxy.pins.pin_set import PinSet
 from pinproxy.policy.rule import HostRule
@@ -37,7 +37,9 @@ def remark_on_surveys(
         yield from _renewals(survey, place)
     yield from _unseen(surveys, number_of)
     for rule in skipped:
-        yield Remark("note", ("hosts", number_of[id(rule)], "host"), f"no server was asked: {WHY_SKIPPED} to `pinproxy verify`")
+        yield Remark(
+            "note", ("hosts", number_of[id(rule)], "host"), f"no server was asked: {why_skipped(rule)} to `pinproxy verify`"
+        )
 
 
 def is_incomplete(surveys: Sequence[Survey]) -> bool:

@@ -7,11 +7,10 @@ from datetime import datetime
 from typing import Any
 
 from pinproxy import __version__
+from pinproxy.cli.surveying import why_skipped
 from pinproxy.net.survey import Handshake, Survey
 from pinproxy.pins.pin import spki_pin
 from pinproxy.policy.rule import HostRule
-
-WHY_SKIPPED = "a wildcard stands for names that only you know: name one"
 
 WHY_NOT_TRIED = (
     "no supported Python can offer signature algorithms of one kind, so TLS 1.3 shows the certificate the server prefers"
@@ -24,7 +23,7 @@ def describe_surveys(surveys: Sequence[Survey], skipped: Sequence[HostRule], exi
         "version": __version__,
         "exit_code": int(exit_code),
         "hosts": [_survey(item) for item in surveys],
-        "skipped": [{"rule": rule.label, "reason": WHY_SKIPPED} for rule in skipped],
+        "skipped": [{"rule": rule.label, "reason": why_skipped(rule)} for rule in skipped],
         "not_tried": [{"tls": "1.3", "key": key, "reason": WHY_NOT_TRIED} for key in ("RSA", "ECDSA")],
     }
 

@@ -32,7 +32,7 @@ class Chosen:
 
     Attributes:
         targets: Host and port with their rule, in the order of the configuration or the command line.
-        skipped: Rules of wildcards: nobody but the operator knows a name that they cover.
+        skipped: Rules of wildcards, and rules for the ports that others leave: only the operator knows a name or a port.
     """
 
     targets: tuple[tuple[Authority, HostRule], ...]
@@ -60,7 +60,15 @@ def choose(table: PolicyTable, names: Sequence[str] = ()) -> Chosen:
             for authority in _ports_of(table, rule.pattern.base):
                 if table.lookup(authority) is rule:
                     targets[authority] = rule
-    return Chosen(tuple(targets.items()), tuple(rule for rule in table.rules if rule.pattern.kind != "exact"))
+    asked = set(map(id, targets.values()))
+    return Chosen(tuple(targets.items()), tuple(rule for rule in table.rules if id(rule) not in asked))
+
+
+def why_skipped(rule: HostRule) -> str:
+    """Say what it would take to ask."""
+    if rule.pattern.kind != "exact":
+        return "a wildcard stands for names that only you know: name one"
+    return "it is for the ports that other entries leave: name one, as HOST:PORT"
 
 
 def _named(table: PolicyTable, name: str) -> tuple[Authority, ...]:

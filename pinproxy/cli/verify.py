@@ -12,8 +12,8 @@ import click
 from pinproxy.cli.columns import columns
 from pinproxy.cli.exit_code import ExitCode
 from pinproxy.cli.options import config_option
-from pinproxy.cli.survey_json import WHY_NOT_TRIED, WHY_SKIPPED, describe_surveys
-from pinproxy.cli.surveying import choose, survey_all, table_of
+from pinproxy.cli.survey_json import WHY_NOT_TRIED, describe_surveys
+from pinproxy.cli.surveying import choose, survey_all, table_of, why_skipped
 from pinproxy.net.survey import Handshake, Outcome, Survey
 from pinproxy.policy.rule import HostRule
 from pinproxy.settings.load import load_settings
@@ -77,7 +77,7 @@ def _notes(surveys: Sequence[Survey], skipped: Sequence[HostRule]) -> Iterator[s
         if survey.chains and not any(handshake.tls_version == "TLSv1.2" for handshake in survey.handshakes):
             yield f"{survey.authority} may have a second certificate: {WHY_NOT_TRIED}"
     for rule in skipped:
-        yield f"{rule.label} was not asked: {WHY_SKIPPED}"
+        yield f"{rule.label} was not asked: {why_skipped(rule)}"
 
 
 def _rows(survey: Survey) -> list[tuple[str, ...]]:

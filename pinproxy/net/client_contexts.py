@@ -58,7 +58,7 @@ def client_context(
 @lru_cache(maxsize=64)
 def context_for_version(
     trust: Trust, tls: MinTls, key: KeyKind | None, client_cert: ClientCertificate | None = None
-) -> ssl.SSLContext:
+) -> ssl.SSLContext | None:
     """Return a context that speaks one TLS version alone, to be shown the certificate that goes with one kind of key.
 
     Args:
@@ -66,12 +66,17 @@ def context_for_version(
         tls: The version.
         key: With TLS 1.2, whose cipher suites name the kind of key; None: whichever the server prefers.
         client_cert: Shown to a server that asks for one; None: none is.
+
+    Returns:
+        The context; None: OpenSSL, as this system configures it, offers no suite for that kind of key.
     """
     context = client_context.__wrapped__(trust, tls, (), client_cert)
     context.maximum_version = _VERSIONS[tls]
     if key is not None:
-        suites = context.get_ciphers()
-        context.set_ciphers(":".join(suite["name"] for suite in suites if suite["auth"] == _AUTHENTICATION[key]))
+        names = [suite["name"] for suite in context.get_ciphers() if suite["auth"] == _AUTHENTICATION[key]]
+        if not names:
+            return None
+        context.set_ciphers(":".join(names))
     return context
 
 

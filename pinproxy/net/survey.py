@@ -11,6 +11,7 @@ is narrowed in order to see each certificate of a server that has several:
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -182,10 +183,11 @@ async def _ask_address(
     found: list[Handshake] = []
     async with slots:
         for way in WAYS:
-            # Nothing would ever be sent over what the rule does not speak.
-            if way.tls < rule.min_tls:
+            context = context_for_version(rule.trust, way.tls, way.key, rule.client_cert)
+            # Nothing would ever be sent over what the rule, or OpenSSL here, does not speak.
+            if way.tls < rule.min_tls or context is None:
                 continue
-            handshake = await _ask(opener, destination, rule, way)
+            handshake = await _ask(opener, destination, rule, way, context)
             found.append(handshake)
             if handshake.way is None:
                 break
@@ -194,10 +196,9 @@ async def _ask_address(
     return tuple(_excused(handshake) for handshake in found)
 
 
-async def _ask(opener: UpstreamOpener, destination: Destination, rule: HostRule, way: Way) -> Handshake:
+async def _ask(opener: UpstreamOpener, destination: Destination, rule: HostRule, way: Way, context: ssl.SSLContext) -> Handshake:
     witness = _Witness()
     error: Refused | None = None
-    context = context_for_version(rule.trust, way.tls, way.key, rule.client_cert)
     try:
         upstream = await opener.open_at(destination, rule, context, (), witness)
         upstream.sock.close()

@@ -218,6 +218,20 @@ def test_a_wildcard_is_asked_by_name_only(tmp_path: Path, capsys: pytest.Capture
     assert (code, answer["hosts"][0]["rule"]) == (ExitCode.OK, "*.example.test")
 
 
+def test_an_entry_for_the_ports_that_another_leaves_is_asked_by_port_only(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Which ports those are is known to the operator alone; what was not asked is said."""
+    with blocking_origin(server_context(LEAF)) as origin:
+        other = f"{{host: {HOST}, mode: disabled, trust: {{ca_file: root.pem}}, upstream: {{address: 127.0.0.1}}}}"
+        more = f"    ports: [443]\n  - {other}\n"
+        file = config(tmp_path, origin.port, [LEAF.pin, BACKUP], more)
+        code, answer = verified(capsys, "-c", file)
+        assert (code, [item["rule"] for item in answer["skipped"]]) == (ExitCode.OK, [HOST])
+        code, answer = verified(capsys, "-c", file, f"{HOST}:{origin.port}")
+    assert (code, answer["hosts"][0]["rule"], answer["hosts"][0]["mode"]) == (ExitCode.OK, HOST, "disabled")
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [
