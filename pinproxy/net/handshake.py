@@ -48,15 +48,16 @@ async def shake_hands_with_server(
         ChainInvalid, HostnameMismatch, CertificateExpired: The platform refused the certificates.
         TlsVersion, TlsHandshakeFailed, HandshakeTimeout: Anything else.
     """
-    tls = context.wrap_socket(sock, server_hostname=authority.host, do_handshake_on_connect=False, suppress_ragged_eofs=False)
+    tls: ssl.SSLSocket | None = None
     try:
+        tls = _wrapped(sock, context, authority.host)
         if known is not None and known.session is not None:
             tls.session = known.session
         async with asyncio.timeout(seconds):
             await _shake_hands(tls)
         return tls, facts_of(tls, known.facts if known is not None else None)
     except BaseException as error:
-        tls.close()
+        (tls or sock).close()
         if isinstance(error, TimeoutError):
             raise HandshakeTimeout(f"{authority} did not finish the TLS handshake within {seconds:g} s") from error
         if isinstance(error, OSError):
@@ -78,12 +79,13 @@ async def shake_hands_with_client(
     Raises:
         DownstreamTlsFailed: The client broke off, most often because it does not trust the local CA, or was too slow.
     """
-    tls = context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False, suppress_ragged_eofs=False)
+    tls: ssl.SSLSocket | None = None
     try:
+        tls = _wrapped(sock, context, None)
         async with asyncio.timeout(seconds):
             await _shake_hands(tls)
     except BaseException as error:
-        tls.close()
+        (tls or sock).close()
         if isinstance(error, TimeoutError):
             raise DownstreamTlsFailed(f"the client did not finish its TLS handshake within {seconds:g} s") from error
         if isinstance(error, OSError):
@@ -94,6 +96,22 @@ async def shake_hands_with_client(
             raise DownstreamTlsFailed(f"the client ended the TLS handshake ({reason}){hint}") from error
         raise
     return tls
+
+
+def _wrapped(sock: socket.socket, context: ssl.SSLContext, server: str | None) -> ssl.SSLSocket:
+    """Begin TLS on a socket; `server` is the name to ask for, None: we are the server."""
+    try:
+        sock.getpeername()
+    except OSError as error:
+        # Wrapping it would fail as well, and leave its descriptor to the garbage collector.
+        raise ConnectionResetError("the peer is gone") from error
+    return context.wrap_socket(
+        sock,
+        server_side=server is None,
+        server_hostname=server,
+        do_handshake_on_connect=False,
+        suppress_ragged_eofs=False,
+    )
 
 
 async def _shake_hands(tls: ssl.SSLSocket) -> None:

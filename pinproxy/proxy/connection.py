@@ -101,7 +101,8 @@ async def _serve_connect(visit: Visit) -> None:
     record.authority = authority = parse_authority(request_target(head).authority.decode("ascii"))
     visit.proxy.refuse_loop(head)
     record.received_via = head.get_all(b"via")
-    await carry(ConnectRequest(visit.client, authority, visit.reply, visit.proxy, visit.slot, record))
+    visit.request = ConnectRequest(visit.client, authority, visit.reply, visit.proxy, visit.slot, record)
+    await carry(visit.request)
 
 
 async def _read_connect(client: socket.socket, proxy: Proxy) -> RequestHead:

@@ -165,7 +165,7 @@ class Exchange:
         except Refused as refusal:
             self.refuse(refusal)
         except Exception as error:  # noqa: BLE001 - the boundary of this task: log, refuse, never go on
-            self._proxy.report_defect("opening an upstream failed", error)
+            self._proxy.report_defect("opening an upstream failed", error, self.record.id)
             self.refuse(InternalError("opening the upstream connection failed; the log has the details"))
 
     def _send_over(self, connection: HttpUpstream) -> None:

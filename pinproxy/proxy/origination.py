@@ -179,7 +179,7 @@ class OriginationClient(asyncio.Protocol):
         except Refused as refusal:
             exchange.refuse(refusal)
         except Exception as error:  # noqa: BLE001 - the boundary of this task: log, refuse, never go on
-            self._proxy.report_defect("checking credentials failed", error)
+            self._proxy.report_defect("checking credentials failed", error, exchange.record.id)
             exchange.refuse(InternalError("checking the credentials failed; the log has the details"))
 
     def _send_on_its_way(self, exchange: Exchange) -> None:
@@ -289,8 +289,12 @@ class OriginationClient(asyncio.Protocol):
     # --- Carrying -----------------------------------------------------------------------------------------------------
 
     def drain(self) -> None:
-        """Close if idle; the response in flight is the last."""
-        if self._exchange is None and not self._has_ended:
+        """Close if idle; a request half received is refused, the response in flight is the last."""
+        if self._exchange is not None or self._has_ended:
+            return
+        if self._reader.buffered and not self._is_writing_paused:
+            self._refuse_bytes(Draining("the proxy is shutting down and takes no new request"))
+        else:
             self.transport.close()
 
     def abort(self) -> None:

@@ -156,6 +156,7 @@ class Proxy:
             await asyncio.wait(list(self._tasks))
         await self.live.wait_empty()
 
-    def report_defect(self, what: str, error: BaseException) -> None:
-        """Log a defect of ours with its traceback; clients only ever see `internal_error`."""
-        asyncio.get_running_loop().call_exception_handler({"message": what, "exception": error})
+    def report_defect(self, what: str, error: BaseException, connection_id: str) -> None:
+        """Log a defect of ours with its traceback; clients only ever see `internal_error` and the id."""
+        message = f"{what} (id {connection_id})"
+        asyncio.get_running_loop().call_exception_handler({"message": message, "exception": error})

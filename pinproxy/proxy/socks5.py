@@ -93,7 +93,8 @@ async def serve_socks5(visit: Visit, authenticate: Authenticate | None = None) -
     if proxy.is_draining:
         raise Draining("the proxy is shutting down and opens no new tunnel")
     # 4.
-    await carry(ConnectRequest(visit.client, authority, words, proxy, visit.slot, record))
+    visit.request = ConnectRequest(visit.client, authority, words, proxy, visit.slot, record)
+    await carry(visit.request)
 
 
 async def _agree_on_method(client: socket.socket, words: Socks5Reply, authenticate: Authenticate | None) -> str | None:

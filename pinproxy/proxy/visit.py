@@ -17,7 +17,7 @@ from typing import Any
 from pinproxy.errors import ClientClosed, DownstreamTlsFailed, Draining, InternalError, Overloaded, Refused
 from pinproxy.net.lingering_close import LingeringClose
 from pinproxy.net.transport import SocketTransport
-from pinproxy.proxy.connect import AfterEstablished, Reply
+from pinproxy.proxy.connect import AfterEstablished, ConnectRequest, Reply
 from pinproxy.proxy.live import Slot
 from pinproxy.proxy.proxy import Proxy
 from pinproxy.proxy.record import Record
@@ -38,6 +38,7 @@ class Visit:
         reply: How the client is refused: in the protocol it is known to speak by now.
         name: The client's address, for the log.
         record: Becomes the log line; None until the client asks for something.
+        request: The way that the client asked for; None: it did not, or not yet.
     """
 
     client: socket.socket
@@ -46,6 +47,7 @@ class Visit:
     reply: Reply
     name: str
     record: Record | None = None
+    request: ConnectRequest | None = None
 
 
 Story = Callable[[Visit], Coroutine[Any, Any, None]]
@@ -101,9 +103,20 @@ async def _serve(visit: Visit, story: Story) -> None:
         _finish(visit, Draining("the proxy ended before the connection did"))
         raise
     except Exception as error:  # noqa: BLE001 - the boundary of this task: log, refuse, close
-        proxy.report_defect("serving a client failed", error)
-        _finish(visit, InternalError("serving the client failed; the log has the details"))
+        visit.record = record = visit.record or Record(proxy, visit.name, "none")
+        proxy.report_defect("serving a client failed", error, record.id)
+        defect = InternalError("serving the client failed; the log has the details")
+        record.finish(defect)
+        if _expects_answer(visit):
+            _answer(visit.client, visit.reply.refusal(defect, record), proxy, slot)
+            return
     _hang_up(visit)
+
+
+def _expects_answer(visit: Visit) -> bool:
+    """Tell whether the client still waits for an answer in its protocol, and nobody else has its socket."""
+    is_open = visit.request is not None and visit.request.is_established
+    return not is_open and visit.slot.carrying is None and visit.client.fileno() >= 0
 
 
 def _finish(visit: Visit, refusal: Refused) -> None:

@@ -6,7 +6,7 @@
    this address had validated by both validators; chain, name, dates and pins are judged by the one procedure of `policy.verify`.
 3. The server's signature over this very key exchange is verified: a certificate alone proves nothing, anybody can send it.
 4. TLS 1.2, abbreviated handshake: passes only for a session that was made in a handshake verified here, under this rule, and
-   accepted by its client (`proxy.session_proof`).
+   accepted by its client (`proxy.session_proof`), as long as every certificate of its chain is inside its validity.
 5. Only then what was held goes to the client; nothing the client sent behind its ClientHello has left before.
 """
 
@@ -25,6 +25,7 @@ from pinproxy.policy.mismatch import Recall, recall_nothing
 from pinproxy.policy.path import build_verified_chain
 from pinproxy.policy.pins_only import leaf_alone
 from pinproxy.policy.rule import PinsOnly
+from pinproxy.policy.validity import require_current
 from pinproxy.policy.verdict import Assurance, Decision, Judgement, judge_pins
 from pinproxy.policy.verify import HandshakeFacts, Verified, verify_server
 from pinproxy.proxy.session_proof import SessionProof
@@ -206,7 +207,11 @@ class Wire:
             raise ChainUnavailable(
                 f"{self._authority} resumed a TLS session that was not verified here; a full handshake will be"
             )
-        judgement = self._judge(session.chain, self._clock())
+        now = self._clock()
+        trust = self._rule.trust
+        if not isinstance(trust, PinsOnly) or not trust.unsafe_skip_dates:
+            require_current(session.chain.certificates, self._authority, now)
+        judgement = self._judge(session.chain, now)
         self._conclude(Verified(session.chain, judgement), self._facts(self._preflight.facts))
 
     def _judge(self, chain: VerifiedChain | None, now: datetime) -> Judgement:

@@ -108,6 +108,24 @@ async def test_a_request_without_a_drain_leaves_its_connection_open() -> None:
         assert await still_listens(proxy)
 
 
+async def test_a_request_half_received_is_told_why_it_goes_no_further() -> None:
+    """An end without a word would look like a fault, and be tried again by some clients at once; 503 says `draining`."""
+    async with origin_and_proxy(CONTEXT, PINS, TRUST) as (origin, proxy):
+        with await in_thread(connect, proxy) as client:
+            # Behind a whole request: once that one is answered, the half has been read as well.
+            client.sendall(get_head(f"http://{HOST}/") + get_head(f"http://{HOST}/half")[:-2])
+            assert (await in_thread(read_answer, client)).status == 200
+            async with asyncio.timeout(5):
+                draining = asyncio.create_task(proxy.server.drain())
+                answer = await in_thread(read_answer, client)
+                client.close()
+                await draining
+        assert (answer.status, answer.code) == (503, "draining")
+        assert [line["code"] for line in proxy.connections] == [None, "draining"]
+        await origin.quiet()
+        assert b"half" not in origin.received
+
+
 async def test_idle_connections_on_both_sides_end_at_once() -> None:
     """A kept-alive client and a pooled upstream wait for nothing, so nothing waits for them."""
     async with origin_and_proxy(CONTEXT, PINS, TRUST) as (origin, proxy):

@@ -7,15 +7,17 @@ between the proxy and the true server who writes other names in their place.
 from __future__ import annotations
 
 import ssl
+from datetime import timedelta
 
 import pytest
 
+from pinproxy.policy.rule import PinsOnly
 from pinproxy.policy.table import PolicyTable
 from pinproxy.tls.alert import AlertDescription, alert
 from pinproxy.tls.client_hello import parse_client_hello
 from pinproxy.tls.records import HandshakeType
 from tests.harness.origin import running_origin
-from tests.harness.pki import Issued
+from tests.harness.pki import NOW, Issued
 from tests.harness.running import HOST, running_proxy
 from tests.harness.tunnelling import (
     BOTH,
@@ -219,3 +221,29 @@ def ticket_of(client: ssl.SSLContext, session: ssl.SSLSession | None) -> bytes:
     assert hello is not None
     assert hello.session_ticket
     return hello.session_ticket
+
+
+async def test_a_session_ends_with_the_certificates_that_it_was_verified_by() -> None:
+    """No certificate is shown again, so nobody but us can see that one of them has ended."""
+    times = [NOW]
+    client = client_context(TLS12)
+    async with tunnelling(origin_with("ticket"), clock=lambda: times[-1]) as stage:
+        first = await fetch(stage.proxy, client)
+        times.append(LEAF.certificate.not_valid_after_utc)
+        again = await fetch(stage.proxy, client, first.session)
+        assert again.was_resumed
+        times.append(times[-1] + timedelta(seconds=1))
+        with pytest.raises(ssl.SSLError, match="CERTIFICATE_EXPIRED"):
+            await fetch(stage.proxy, client, again.session)
+        assert (await stage.proxy.connection(count=3))["code"] == "certificate_expired"
+
+
+async def test_a_session_outlives_its_certificate_where_dates_are_not_asked() -> None:
+    """The twin: `unsafe_skip_dates` speaks of every handshake of the host."""
+    times = [NOW]
+    client = client_context(TLS12)
+    rule = {"trust": PinsOnly(unsafe_skip_dates=True)}
+    async with tunnelling(origin_with("ticket"), rule=rule, clock=lambda: times[-1]) as stage:
+        first = await fetch(stage.proxy, client)
+        times.append(LEAF.certificate.not_valid_after_utc + timedelta(seconds=1))
+        assert (await fetch(stage.proxy, client, first.session)).was_resumed

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
+import struct
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -205,3 +206,21 @@ async def test_a_refusal_never_quotes_the_peer() -> None:
             await shake_hands_with_server(ours, client_context(ROOT.anchors, "1.2", ()), AUTHORITY, 5.0)
     assert "script" not in caught.value.detail
     assert "WRONG_VERSION_NUMBER" in caught.value.detail
+
+
+@pytest.mark.parametrize("side", ["server", "client"])
+async def test_a_peer_that_reset_before_the_handshake_is_a_failed_handshake(side: str) -> None:
+    """Python notices when the socket is wrapped, which is no other error than later on."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        ours = socket.create_connection(listener.getsockname())
+        theirs, _ = listener.accept()
+    theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    theirs.close()
+    ours.settimeout(0)
+    if side == "server":
+        with pytest.raises(TlsHandshakeFailed, match="connection reset"):
+            await shake_hands_with_server(ours, client_context(ROOT.anchors, "1.2", ()), AUTHORITY, 5.0)
+    else:
+        with pytest.raises(DownstreamTlsFailed, match="connection reset"):
+            await shake_hands_with_client(ours, server_context(LEAF), 5.0)
+    assert ours.fileno() == -1

@@ -1,0 +1,62 @@
+"""A defect of ours: the client gets an answer it can read, the log the traceback, and nobody the text of the exception."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from tests.harness.clients import Way, ask, each_way
+from tests.harness.pki import make_leaf, make_root
+from tests.harness.running import HOST, host_rule, running_proxy
+from tests.harness.socks5 import greet, read_exactly, socks_request
+
+ROOT = make_root()
+LEAF = make_leaf(ROOT, HOST)
+RULE = host_rule([LEAF.pin], ROOT.anchors)
+SECRET = "what the defect is about"
+
+
+class BrokenNames(dict[str, str]):
+    """Names whose resolution is a defect."""
+
+    def get(self, host: str, otherwise: Any = None) -> Any:  # noqa: ARG002 - the signature is dict's
+        """Fail, and not in a way that anybody reckons with."""
+        raise RuntimeError(SECRET)
+
+
+def collect_defects() -> list[dict[str, Any]]:
+    """Collect what the log would have got."""
+    told: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: told.append(context))
+    return told
+
+
+@each_way
+async def test_a_defect_before_the_way_is_open_is_answered_with_500(way: Way) -> None:
+    """CONNECT as well as a request: with code and id, and without a word of the exception."""
+    told = collect_defects()
+    async with running_proxy(RULE, addresses=BrokenNames()) as proxy:
+        answer = await ask(way, proxy)
+        line = await proxy.connection()
+    assert (answer.status, answer.code, answer.problem["code"]) == (500, "internal_error", "internal_error")
+    assert (line["code"], line["decision"], line["status"]) == ("internal_error", "deny", 500)
+    assert line["id"] == answer.fields["x-pinproxy-id"]
+    assert SECRET not in f"{answer.fields} {answer.body!r} {line}"
+    (defect,) = told
+    assert f"(id {line['id']})" in defect["message"]
+    assert str(defect["exception"]) == SECRET
+
+
+async def test_a_socks5_client_is_answered_in_its_protocol() -> None:
+    """One byte: general SOCKS server failure (RFC 1928 §6)."""
+    told = collect_defects()
+    async with running_proxy(RULE, addresses=BrokenNames()) as proxy:
+
+        def talk() -> bytes:
+            with greet(proxy) as sock:
+                sock.sendall(socks_request())
+                return read_exactly(sock, 2)
+
+        assert await asyncio.to_thread(talk) == b"\x05\x01"
+        assert (await proxy.connection())["code"] == "internal_error"
+    assert len(told) == 1
