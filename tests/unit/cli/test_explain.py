@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from pinproxy.cli.advice import ADVICE
 from pinproxy.cli.exit_code import ExitCode
 from pinproxy.cli.main import invoke
 from pinproxy.errors import refusal_codes
+from tests.harness.pki import make_client, make_root
 from tests.unit.cli.test_probe import answering
 
 A = "sha256/PtWSFM0Pldud4f6ZoFmMBtviOxsno0D7CtgVr/3NgG8="
@@ -118,6 +120,52 @@ def test_a_tunnel_says_what_becomes_of_each_tls_version(tmp_path: Path, capsys: 
 
 
 @pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("tls13: refuse", "tls13: refuse, mode: disabled", "no pin is compared (mode: disabled)"),
+        ("expires: 2027-01-31", "on_expiry: enforce", "p: no expiry"),
+        (f"- {A}", f"- {{pin: {A}, not_before: 2027-01-01}}", f"{A} any counts only from 2027-01-01"),
+        ("not_after: 2026-12-31", "not_before: 2026-12-02", f"{B} ca counts only from 2026-12-02 in the safe"),
+        ("hosts:", "upstream_proxy: http://proxy.test:8080\nhosts:", "through the upstream proxy proxy.test:8080"),
+        ("hosts:", "upstream_proxy: http://a.test:1\nno_proxy: [10.0.0.0/8]\nhosts:", "without the upstream proxy (no_proxy)"),
+        ("tls13: refuse", "tls13: refuse, chain_profile: compatible", "by OpenSSL alone (compatible)"),
+        (
+            "hosts:",
+            "hosts:\n  - {host: tunnel.test, pin_set: p, ports: [443]}",
+            "an entry that names the port beats one for every",
+        ),
+        ("hosts:", 'hosts:\n  - {host: "**.test", pin_set: p}', "not **.test in line 10 (enforce): a name beats every wildcard"),
+    ],
+)
+def test_everything_that_bears_on_a_host_is_told(
+    old: str, new: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each with the line that earns it; the twin is the configuration as it stands."""
+    assert said not in explained(capsys, tmp_path, "tunnel.test", "--at", "2026-12-01")
+    assert said in explained(capsys, tmp_path, "tunnel.test", "--at", "2026-12-01", text=HOSTS.replace(old, new))
+
+
+def test_a_day_on_which_no_pin_counts_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every pin has its dates, and none covers that day."""
+    text = HOSTS.replace(f"- {A}", f"- {{pin: {A}, not_after: 2026-12-31}}")
+    said = "no pin of the set counts on that day"
+    assert said in explained(capsys, tmp_path, "tunnel.test", "--at", "2027-01-01", text=text)
+    assert said not in explained(capsys, tmp_path, "tunnel.test", "--at", "2026-12-31", text=text)
+
+
+def test_who_we_are_is_told_where_a_server_may_ask(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """By the file's name, and never its key."""
+    client = make_client(make_root())
+    (tmp_path / "client.pem").write_bytes(client.pem)
+    key = tmp_path / "client.key"
+    key.touch(0o600)
+    key.write_bytes(client.key_pem)
+    shown = "client_cert: {cert_file: client.pem, key_file: client.key}, "
+    out = explained(capsys, tmp_path, "tunnel.test", text=HOSTS.replace("upstream: {", f"{shown}upstream: {{"))
+    assert f"who we are is shown by {tmp_path}/client.pem where the server asks" in out
+
+
+@pytest.mark.parametrize(
     ("what", "said"),
     [
         ("http://other.test:8080", "http://other.test:8080/ forwarded as it is: no TLS, no pins"),
@@ -172,6 +220,42 @@ def test_a_connection_is_found_in_a_log_and_told(tmp_path: Path, capsys: pytest.
     for said in ("CONNECT other.example:443, by 127.0.0.1:50558", "denied: host_not_listed", "docs/errors.md#host_not_listed"):
         assert said in out
     assert ADVICE["host_not_listed"].to_do in out
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"user": "alice"}, "by 127.0.0.1:50558 (alice)"),
+        ({"mode": "tunnel"}, "carried by tunnel"),
+        ({"upstream_address": "192.0.2.1:443", "tls_version": "TLSv1.3"}, "upstream 192.0.2.1:443, TLSv1.3"),
+        (
+            {"verdict": "matched", "matched_pin": A, "assurance": "advisory"},
+            f"matched (assurance: advisory)\n             met {A}",
+        ),
+        ({"verdict": "no_match", "mismatch_class": "new_anchor"}, "class new_anchor"),
+        ({"decision": "allow_and_report"}, "passed and was reported"),
+        ({"decision": "allow", "code": None}, "allowed (status 403)"),
+        ({"authority": None, "method": None, "client": None}, "no host that can be read, by somebody"),
+    ],
+)
+def test_what_a_line_holds_is_told_and_what_it_does_not_is_left_out(
+    changed: dict[str, Any], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A line from `connection` as it is, and with one thing more."""
+    log = tmp_path / "p.log"
+    log.write_text(json.dumps(LINE), "utf-8")
+    assert invoke(["explain", ID, "--log", str(log)]) == ExitCode.OK
+    assert said not in capsys.readouterr().out
+    log.write_text(json.dumps({**LINE, **changed}), "utf-8")
+    assert invoke(["explain", ID, "--log", str(log)]) == ExitCode.OK
+    assert said in capsys.readouterr().out
+
+
+def test_a_log_may_come_in_by_standard_input(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """As from `kubectl logs`."""
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(json.dumps(LINE).encode())))
+    assert invoke(["explain", ID, "--log", "-"]) == ExitCode.OK
+    assert "denied: host_not_listed" in capsys.readouterr().out
 
 
 def test_a_connection_that_is_not_there_names_where_it_was_looked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -55,6 +55,14 @@ def test_an_answer_that_is_none_is_a_failure(answer: object, said: str, capsys: 
     assert said in err
 
 
+def test_a_body_that_is_no_json_is_no_answer(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever its status; and a status of its own is named."""
+    for status_code in (200, 404):
+        with answering(status_code, b"<html>") as (target, _):
+            assert invoke(["status", "--admin", f"127.0.0.1:{target.port}"]) == ExitCode.FAILURE
+        assert f"answered {status_code}, and not as pinproxy does" in capsys.readouterr().err
+
+
 def test_nobody_there_is_a_failure_that_names_the_address(capsys: pytest.CaptureFixture[str]) -> None:
     """Exit 1, and what to look at."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
