@@ -50,6 +50,15 @@ def clock_reads(source: str) -> list[int]:
     ]
 
 
+def assignments(source: str, attribute: str) -> list[int]:
+    """List the lines that set an attribute of that name."""
+    return [
+        node.lineno
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Attribute) and node.attr == attribute and isinstance(node.ctx, ast.Store)
+    ]
+
+
 def effects(source: str) -> list[int]:
     """List the lines that wait for something or open a file."""
     return [
@@ -177,6 +186,24 @@ def test_an_escape_without_a_reason_is_found(source: str, lines: list[int]) -> N
 def test_no_import_hides_from_the_layers(path: Path) -> None:
     """A cycle that only the type checker sees is a type that lives in the wrong layer."""
     assert "TYPE_CHECKING" not in path.read_text()
+
+
+@pytest.mark.attack(
+    "the crash of a Python whose TLS context was switched inside a handshake, and the first one collected",
+    expect="neutralise",
+    topic="interception",
+    motive="CVE-2026-19445",
+)
+@each(SOURCES)
+def test_no_tls_context_is_switched_inside_a_handshake(path: Path) -> None:
+    """Interception reads the name before the handshake begins, so nothing needs an `sni_callback`."""
+    assert assignments(path.read_text(), "sni_callback") == []
+
+
+def test_a_switched_context_is_found() -> None:
+    """The offender, and its twin."""
+    source = "context.sni_callback = switch\ncontext.options |= 1\n"
+    assert (assignments(source, "sni_callback"), assignments(source, "options")) == ([1], [2])
 
 
 def headings(text: str) -> list[str]:

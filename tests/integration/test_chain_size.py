@@ -6,7 +6,7 @@ import pytest
 from cryptography import x509
 
 from pinproxy.limits import Limits
-from tests.harness.clients import Way, each_way
+from tests.harness.clients import Way, every_way
 from tests.harness.defects import forge_ca, forge_leaf
 from tests.harness.outcome import ask_once, assert_denied, assert_served
 from tests.harness.pki import Issued, make_leaf, make_root, server_context
@@ -29,7 +29,7 @@ def padded(size_bytes: int) -> Issued:
     topic="certificates",
     motive="CVE-2026-69249",
 )
-@each_way
+@every_way
 @pytest.mark.parametrize("mode", ["enforce", "report-only"])
 async def test_more_certificates_than_the_limit_are_denied(way: Way, mode: str) -> None:
     """`sent: LEAF, Unrelated 0, … Unrelated 9`: eleven; the path itself would be valid, and its pin matches."""
@@ -37,7 +37,7 @@ async def test_more_certificates_than_the_limit_are_denied(way: Way, mode: str) 
     assert_denied(outcome, "chain_invalid", status=502)
 
 
-@each_way
+@every_way
 async def test_as_many_certificates_as_the_limit_are_served(way: Way) -> None:
     """The twin: ten."""
     assert_served(await ask_once(way, server_context(LEAF, *OTHERS[:9]), [LEAF.pin], ROOT.anchors))
@@ -49,7 +49,7 @@ async def test_as_many_certificates_as_the_limit_are_served(way: Way) -> None:
     topic="certificates",
     motive="CVE-2026-69249",
 )
-@each_way
+@every_way
 @pytest.mark.parametrize("mode", ["enforce", "report-only"])
 async def test_more_bytes_than_the_limit_are_denied(way: Way, mode: str) -> None:
     """`sent: LEAF, Ballast`: two certificates, more than 64 KiB."""
@@ -57,7 +57,7 @@ async def test_more_bytes_than_the_limit_are_denied(way: Way, mode: str) -> None
     assert_denied(await ask_once(way, context, [LEAF.pin], ROOT.anchors, mode=mode), "chain_invalid", status=502)
 
 
-@each_way
+@every_way
 async def test_as_many_bytes_as_the_limit_are_served(way: Way) -> None:
     """The twin: less than 64 KiB."""
     context = server_context(LEAF, padded(40 * 1024), padded(20 * 1024))
@@ -70,14 +70,14 @@ async def test_as_many_bytes_as_the_limit_are_served(way: Way) -> None:
     topic="certificates",
     motive="CVE-2026-69249",
 )
-@each_way
+@every_way
 async def test_a_chain_beyond_what_the_tls_library_takes_is_denied(way: Way) -> None:
     """OpenSSL stops reading a certificate message at 100 KiB, before anything of it is validated."""
     context = server_context(LEAF, *(padded(30 * 1024) for _ in range(4)))
     assert_denied(await ask_once(way, context, [LEAF.pin], ROOT.anchors), "tls_handshake_failed", status=502)
 
 
-@each_way
+@every_way
 async def test_the_limits_are_the_configured_ones(way: Way) -> None:
     """`limits.chain_certificates` and `limits.chain_bytes` are read where they are documented to count."""
     context = server_context(forge_leaf(forge_ca(ROOT, "CA"), HOST))

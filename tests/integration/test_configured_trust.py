@@ -66,6 +66,12 @@ def ask(proxy: ConfiguredProxy, way: Way, host: str) -> Answer:
             return read_answer(tls)
 
 
+@pytest.mark.attack(
+    "a chain that ends in the roots of another host's entry",
+    expect="chain_invalid",
+    topic="certificates",
+    motive="trust is a setting of each host",
+)
 @pytest.mark.parametrize("way", ["origination", "interception", "tunnel"])
 async def test_a_chain_must_end_in_the_roots_of_its_own_entry(way: Way, tmp_path: Path) -> None:
     """The pins match each time: what is missing where it is denied is the right root, and nothing else."""

@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from pinproxy.limits import Limits
+from pinproxy.net.relay import Relay
 from pinproxy.net.transport import READ_BYTES, SocketTransport
+from pinproxy.proxy.carried import Carried
 from pinproxy.proxy.http_upstream import HttpUpstream
 from pinproxy.proxy.origination import OriginationClient
 from tests.harness.origin import body_of, read_request
@@ -148,6 +150,48 @@ async def test_an_origin_that_does_not_read_holds_up_the_client(digest: bytes, *
         assert digests == [digest]
         (line,) = await stage.logged(1)
     assert line["bytes_up"] == TOTAL
+
+
+@pytest.mark.attack(
+    "a WebSocket frame that announces 4 GiB, and an origin that does not read it",
+    expect="bound",
+    topic="resources",
+    motive="RFC 6455 §5.2",
+)
+async def test_a_frame_of_4_gib_is_held_up_like_any_other_bytes(digest: bytes) -> None:
+    """Behind 101 nothing is parsed, so nothing is made room for; what comes is carried as fast as it is taken."""
+    go_on = asyncio.Event()
+    header = b"\x82\xff" + (2**32).to_bytes(8, "big") + b"mask"
+    received: list[bytes] = []
+
+    async def origin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
+        await go_on.wait()
+        received.append(await reader.readexactly(len(header)))
+        received.append(await digest_of(reader))
+        writer.write(b"\x88\x00")
+
+    async with originating(origin, limits=LIMITS) as stage:
+        client = await stage.client()
+        client.get(f"{URL}/", "Upgrade: websocket", "Connection: Upgrade")
+        assert (await client.response()).status == 101
+        (slot,) = stage.proxy.server._proxy.live._slots
+        assert isinstance(slot.carrying, Carried)
+        relay = slot.carrying._relay
+        assert isinstance(relay, Relay)
+        client.send(header)
+        sending = asyncio.get_running_loop().create_task(write_all(client.writer))
+        assert relay.client.transport is not None
+        assert relay.upstream.transport is not None
+        await held_up(relay.client.transport, relay.upstream.transport)
+        go_on.set()
+        await sending
+        assert await client.reader.readexactly(2) == b"\x88\x00"
+        assert received == [header, digest]
+        client.writer.close()
+        (line,) = await stage.logged(1)
+    assert (line["bytes_up"], line["bytes_down"]) == (len(header) + TOTAL, 2)
 
 
 async def test_what_a_client_sends_behind_its_request_stays_in_the_kernel() -> None:

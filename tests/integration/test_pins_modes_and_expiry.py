@@ -147,6 +147,28 @@ async def test_an_expired_set_keeps_denying_by_default(way: Way) -> None:
     assert outcome.line["verdict"] == "expired"
 
 
+@pytest.mark.attack(
+    "a pin set expires while a connection is open: what matched still does, and what does not match is denied as before",
+    expect=("serve", "pin_set_expired"),
+    topic="pins",
+    motive="RFC 7469 §2.3",
+)
+async def test_a_set_that_expires_while_a_connection_is_open_changes_no_match() -> None:
+    """An end is no mismatch: the open connection goes on, and the next server that matches nothing is denied."""
+    now = NOW
+    contexts = [CONTEXT, server_context(make_leaf(INTERMEDIATE, HOST))]
+    async with running_origin(lambda number: contexts[number]) as origin:
+        rule = host_rule([LEAF.pin], TRUST, port=origin.port)
+        assert rule.pin_set is not None
+        rule = replace(rule, pin_set=replace(rule.pin_set, expires=NOW + DAY))
+        async with running_proxy(rule, clock=lambda: now) as proxy:
+            assert (await ask("origination", proxy)).status == 200
+            now = NOW + 2 * DAY
+            assert (await ask("origination", proxy)).status == 200
+            assert (origin.handshakes, (await proxy.connection(count=2))["verdict"]) == (1, "matched")
+            assert (await ask("interception", proxy)).code == "pin_set_expired"
+
+
 @each_way
 async def test_an_expired_set_may_report_only(way: Way) -> None:
     """`on_expiry: report-only`: passes, and is counted as what enforce would deny."""

@@ -78,6 +78,12 @@ async def test_a_self_signed_certificate_whose_key_is_pinned_is_served(way: Way)
     assert outcome.line["matched_pin"] == str(LEAF.pin)
 
 
+@pytest.mark.attack(
+    "pins-only: another key under the right name and dates",
+    expect="pin_mismatch",
+    topic="pins",
+    motive="RFC 7469 §2.6",
+)
 @each_way
 async def test_another_key_is_denied(way: Way) -> None:
     """A name and dates are easily written into a certificate; the key is what cannot be copied."""
@@ -86,6 +92,12 @@ async def test_another_key_is_denied(way: Way) -> None:
     assert outcome.answer.problem["seen"] == [str(IMPOSTOR.pin)]
 
 
+@pytest.mark.attack(
+    "pins-only: the pinned certificate appended to another one",
+    expect="pin_mismatch",
+    topic="pins",
+    motive="CVE-2016-2402",
+)
 @pytest.mark.attack(
     "pins-only: the impostor appends the pinned certificate to its own",
     expect="pin_mismatch",
@@ -104,6 +116,12 @@ async def test_a_pinned_certificate_that_was_merely_sent_along_counts_for_nothin
 
 
 @pytest.mark.attack(
+    "pins-only: the pin of an issuer that nobody has validated",
+    expect="pin_mismatch",
+    topic="pins",
+    motive="CVE-2016-2402",
+)
+@pytest.mark.attack(
     "pins-only: a certificate whose claimed issuer is pinned", expect="pin_mismatch", topic="pins", motive="CVE-2016-2402"
 )
 @each_way
@@ -113,6 +131,12 @@ async def test_the_pin_of_an_issuer_does_not_count(way: Way) -> None:
     assert_served(await ask(way, UNDER_CA, CA, UNDER_CA))
 
 
+@pytest.mark.attack(
+    "pins-only: a certificate for another name, or outside its dates",
+    expect=("hostname_mismatch", "certificate_expired"),
+    topic="certificates",
+    motive="RFC 9525 §6",
+)
 @pytest.mark.attack("pins-only: a certificate for another name", expect="hostname_mismatch", topic="pins")
 @each_way
 async def test_a_certificate_for_another_name_needs_its_own_key_to_pass(way: Way) -> None:
@@ -123,6 +147,12 @@ async def test_a_certificate_for_another_name_needs_its_own_key_to_pass(way: Way
     assert_denied(await ask(way, OTHER_NAME, LEAF, trust=ANY_NAME), "pin_mismatch")
 
 
+@pytest.mark.attack(
+    "pins-only: a certificate for another name, or outside its dates",
+    expect=("hostname_mismatch", "certificate_expired"),
+    topic="certificates",
+    motive="RFC 9525 §6",
+)
 @pytest.mark.attack("pins-only: a certificate outside its dates", expect="certificate_expired", topic="pins")
 @each_way
 @pytest.mark.parametrize("leaf", [ENDED, NOT_BEGUN], ids=["ended", "not begun"])
@@ -160,6 +190,12 @@ async def test_a_set_that_has_expired_goes_on_matching(way: Way) -> None:
     assert_served(await ask_once(way, server_context(LEAF), pins, STRICT))
 
 
+@pytest.mark.attack(
+    "pins-only: a pinned key that is too weak",
+    expect="chain_invalid",
+    topic="certificates",
+    motive="limbo's forbidden-* cases",
+)
 @each_way
 async def test_a_key_that_others_could_work_out_is_denied_although_it_is_pinned(way: Way) -> None:
     """Path validation would have refused it."""
@@ -233,6 +269,12 @@ async def test_a_tunnel_passes_what_its_pin_names(shown: Issued, trust: PinsOnly
         assert (line["verdict"], line["assurance"], line["trust"]) == ("matched", "full", "pins-only")
 
 
+@pytest.mark.attack(
+    "TLS 1.2: the preflight is answered honestly, the tunnel shows another certificate",
+    expect=("pin_mismatch", "chain_invalid", "hostname_mismatch"),
+    topic="tunnel",
+    motive="a preflight binds nothing",
+)
 @pytest.mark.parametrize(
     ("shown", "code", "description"),
     [
@@ -258,6 +300,12 @@ async def test_an_impostor_honest_to_the_preflight_is_cut_on_the_wire(
         assert origin.received == b""
 
 
+@pytest.mark.attack(
+    "TLS 1.2: the true certificate over a ServerKeyExchange that is missing, replayed, flipped, or signed by another key",
+    expect="tls_handshake_failed",
+    topic="tunnel",
+    motive="RFC 5246 §7.4.3",
+)
 @pytest.mark.attack("pins-only, in a tunnel: the pinned certificate without its key", expect="tls_handshake_failed", topic="pins")
 async def test_the_pinned_certificate_without_its_key_is_cut_on_the_wire() -> None:
     """A certificate is public: the signature over this very key exchange is the proof (RFC 5246 §7.4.3)."""

@@ -63,6 +63,7 @@ async def two_proxies(*, is_circle: bool, origin_port: int | None = None) -> Asy
         yield TwoProxies(first, second, passed)
 
 
+@pytest.mark.attack("a loop through a second proxy", expect="loop_detected", topic="authority", motive="RFC 9110 §7.6.3")
 @pytest.mark.attack(
     "two proxies that name each other as upstream_proxy, and a request passed round until nothing is left",
     expect="loop_detected",
@@ -81,6 +82,7 @@ async def test_a_circle_of_two_proxies_ends_at_its_first_round(way: Way) -> None
         assert len(proxies.first.connections) == 2
 
 
+@pytest.mark.attack("a loop through a second proxy", expect="loop_detected", topic="authority", motive="RFC 9110 §7.6.3")
 async def test_a_request_in_clear_goes_round_no_further() -> None:
     """To an unlisted host, which goes through an upstream proxy by CONNECT as well."""
     async with two_proxies(is_circle=True) as proxies:
@@ -113,6 +115,7 @@ async def test_a_connect_hands_on_the_names_it_came_with() -> None:
         assert lines[2].startswith(b"Via: 1.1 pinproxy-")
 
 
+@pytest.mark.attack("a loop through a second proxy", expect="loop_detected", topic="authority", motive="RFC 9110 §7.6.3")
 async def test_a_request_that_comes_back_by_any_other_way_is_known() -> None:
     """As by an origin that is a proxy in truth, and leads here."""
     async with originating() as stage:

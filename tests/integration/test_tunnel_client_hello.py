@@ -123,7 +123,7 @@ async def test_a_name_in_any_case_is_that_of_the_host(name: bytes) -> None:
     "ECH with another outer name; a GREASE ECH extension passes",
     expect=("sni_mismatch", "serve"),
     topic="tunnel",
-    motive="ECH, RFC 9849",
+    motive="Encrypted Client Hello",
 )
 async def test_a_grease_ech_extension_passes_and_the_outer_name_counts() -> None:
     """Browsers send one to everybody; nobody but the server can tell it from a true one (RFC 8446's ECH extension, 0xFE0D)."""

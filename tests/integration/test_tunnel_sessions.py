@@ -136,6 +136,25 @@ async def test_a_session_from_report_only_is_worth_nothing_once_pins_are_enforce
         assert (await proxy.connection(count=2))["code"] == "chain_unavailable"
 
 
+@pytest.mark.attack(
+    "TLS 1.3: a session that was made elsewhere, resumed in a tunnel, which shows no certificate at all",
+    expect=("advise", "tls13_unverifiable"),
+    topic="tunnel",
+    motive="RFC 8446 §2.2",
+)
+async def test_a_session_of_tls13_is_worth_no_more_than_the_preflight() -> None:
+    """Nobody on the wire can tell whom it was made with: `advisory` where that is accepted, and refused where it is not."""
+    client = client_context()
+    async with tunnelling(origin_context(), rule={"tls13": "preflight"}) as stage:
+        elsewhere = await fetch_directly(stage.origin.port, client)
+        fetched = await fetch(stage.proxy, client, elsewhere.session)
+        assert (fetched.version, fetched.was_resumed) == ("TLSv1.3", True)
+        assert (await stage.proxy.connection())["assurance"] == "advisory"
+        stage.proxy.server.swap(PolicyTable((tunnel_rule(stage.port),)))
+        assert await hear(stage.proxy, hello_with(client, elsewhere.session)) == alert(AlertDescription.PROTOCOL_VERSION)
+        assert (await stage.proxy.connection(count=2))["code"] == "tls13_unverifiable"
+
+
 # --- an attacker who writes another name in the place of a true session's -----------------------------------------------------
 
 

@@ -28,6 +28,7 @@ def test_a_connect_that_goes_on_names_everybody_in_order() -> None:
     assert OURS.with_us((b"1.0 fred, 1.1 " + THEIRS.pseudonym,)) == (b"1.0 fred, 1.1 " + THEIRS.pseudonym, b"1.1 " + NAME)
 
 
+@pytest.mark.attack("a loop through a second proxy", expect="loop_detected", topic="authority", motive="RFC 9110 §7.6.3")
 @pytest.mark.parametrize(
     "lines",
     [

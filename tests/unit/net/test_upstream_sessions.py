@@ -52,6 +52,7 @@ def test_a_session_is_found_with_what_its_full_handshake_showed() -> None:
         assert (found.session, found.facts, found.rule) == (tls.session, FACTS, RULE)
 
 
+@pytest.mark.attack("a session of one host, offered to another", expect="neutralise", topic="pins", motive="CVE-2025-13034")
 @pytest.mark.parametrize(
     "change",
     [
@@ -113,6 +114,12 @@ def test_a_server_that_gives_nothing_to_resume_is_not_asked_for_it_at_every_conn
     assert sessions.find(PLACE, RULE, NOW + timedelta(seconds=600)) is not None
 
 
+@pytest.mark.attack(
+    "a session that was never verified in a full handshake is kept",
+    expect="neutralise",
+    topic="pins",
+    motive="CVE-2025-68121",
+)
 @pytest.mark.parametrize(
     "facts", [replace(FACTS, is_resumed=True, is_tied=True), replace(FACTS, platform_chain=None)], ids=["resumed", "no chain"]
 )

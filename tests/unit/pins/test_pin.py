@@ -21,6 +21,12 @@ HEX = DIGEST.hex()
 WIDE = hashlib.sha512(b"a key").digest()
 
 
+@pytest.mark.attack(
+    "pins in the spellings of OkHttp, curl, RFC 7469 and TLSA: all of them the same pin",
+    expect="serve",
+    topic="pins",
+    motive="OkHttp's testBadPin",
+)
 @pytest.mark.parametrize(
     ("text", "pin"),
     [
