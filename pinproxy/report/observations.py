@@ -20,9 +20,10 @@ from pinproxy.policy.rule import HostRule
 from pinproxy.policy.verdict import Verdict
 from pinproxy.policy.verify import Verified
 from pinproxy.report.event import ConnectionEvent
-from pinproxy.report.observation import HostObservation, PathSeen
+from pinproxy.report.observation import HostObservation, PathSeen, digest_of_pins
 
 AUTHORITIES_KEPT = 1024  # at most some 40 KiB each, with every path and day taken
+_CHAINS_KEPT = 32  # of each authority: eight paths, and what they were renewed to
 
 
 @dataclass(slots=True)
@@ -31,6 +32,7 @@ class _Followed:
 
     host: HostObservation
     rule: HostRule | None = None
+    alike: HostRule | None = None
     good: VerifiedChain | None = None
     chain: VerifiedChain | None = None
     path: PathSeen | None = None
@@ -42,6 +44,14 @@ class _Followed:
             self.rule = rule
             self.host.follow(rule, at)
 
+    def has_pins_of(self, rule: HostRule) -> bool:
+        """Tell whether the rule in force asks for what this one asks for."""
+        if rule is not self.rule and rule is not self.alike:
+            if digest_of_pins(rule.pin_set) != self.host.pins:
+                return False
+            self.alike = rule
+        return True
+
     def path_of(self, chain: VerifiedChain, at: datetime) -> PathSeen:
         """Find the path of a chain."""
         if self.path is None or chain is not self.chain:
@@ -49,7 +59,11 @@ class _Followed:
             if path is None:
                 path = self.host.meet(remember_chain(chain), at)
                 # The host may have forgotten one for it, which must not be counted on.
-                self.paths = {chain: path}
+                known = {id(path) for path in self.host.paths}
+                self.paths = {chain: path for chain, path in self.paths.items() if id(path) in known}
+                if len(self.paths) >= _CHAINS_KEPT:
+                    self.paths.clear()
+                self.paths[chain] = path
             self.chain, self.path = chain, path
         return self.path
 
@@ -94,9 +108,13 @@ class Observations:
     def meet_chain(self, authority: Authority, rule: HostRule, verified: Verified, at: datetime) -> None:
         """Take down what a handshake showed, as soon as it is judged: the next mismatch is held against it."""
         verdict, chain = verified.judgement.verdict, verified.chain
-        if chain is None or verdict not in {Verdict.MATCHED, Verdict.NOT_PINNED}:
+        if chain is None:
             return
         followed = self._find(authority, rule, at)
+        # A handshake is judged under the rule in force; a connection that ends may have begun under another.
+        followed.follow(rule, at)
+        if verdict not in {Verdict.MATCHED, Verdict.NOT_PINNED}:
+            return
         host, is_pinned = followed.host, verdict is Verdict.MATCHED
         if is_pinned < host.is_good_pinned or (is_pinned == host.is_good_pinned and chain == followed.good):
             return
@@ -104,11 +122,13 @@ class Observations:
         self.changes += 1
 
     def record(self, event: ConnectionEvent) -> None:
-        """Count a connection or request that has ended."""
+        """Count a connection or request that has ended; one that began under other pins says nothing about these."""
         authority, rule, judgement, chain = event.authority, event.rule, event.judgement, event.chain
         if authority is None or rule is None or judgement is None or chain is None:
             return
         followed = self._find(authority, rule, event.at)
+        if not followed.has_pins_of(rule):
+            return
         followed.host.add(judgement, event.at)
         followed.path_of(chain, event.at).add(judgement, event.at)
         self.changes += 1
@@ -118,10 +138,10 @@ class Observations:
         if followed is None:
             host = HostObservation(str(authority), rule.label, rule.mode, "", at, at, at)
             followed = self._hosts[authority] = _Followed(host)
+            followed.follow(rule, at)
             self._forget_oldest()
         else:
             self._hosts.move_to_end(authority)
-        followed.follow(rule, at)
         return followed
 
     def _forget_oldest(self) -> None:

@@ -54,7 +54,9 @@ def weigh(hosts: Iterable[HostObservation], rule: HostRule, now: datetime, days:
         return Evidence(None, Counts(), (text,))
     # 2.
     objections = []
-    since = min(host.pins_since for host in under_these)
+    # A new host behind a wildcard is no change of pins; pins that are younger than their host are one.
+    changes = [host.pins_since for host in under_these if host.pins_since > host.first_at]
+    since = max([min(host.pins_since for host in under_these), *changes])
     if since > now - timedelta(days=days):
         ripe = since + timedelta(days=days)
         objections.append(f"these pins are observed since {_day(since)} only; {days} days are over on {_day(ripe)}")

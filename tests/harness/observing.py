@@ -11,6 +11,7 @@ from pinproxy.authority import Authority
 from pinproxy.pins.chain import VerifiedChain, certificate
 from pinproxy.policy.rule import HostRule
 from pinproxy.policy.verdict import judge_pins
+from pinproxy.policy.verify import Verified
 from pinproxy.report.observations import Observations
 from pinproxy.report.observations_file import dump_observations
 from tests.harness.pki import Issued
@@ -34,6 +35,7 @@ def observe(
     chain = VerifiedChain(tuple(certificate(item.der) for item in path))
     at = TODAY - timedelta(days=days_ago)
     judgement = judge_pins(chain, rule, authority, TODAY)
+    observations.meet_chain(authority, rule, Verified(chain, judgement), at)
     for _ in range(times):
         observations.record(
             event(rule, at=at, authority=authority, chain=chain, judgement=judgement, decision=judgement.decision)

@@ -9,7 +9,7 @@ from itertools import count
 import pytest
 
 from pinproxy.authority import Authority
-from pinproxy.pins.chain import VerifiedChain
+from pinproxy.pins.chain import VerifiedChain, certificate
 from pinproxy.policy.known_chain import remember_chain
 from pinproxy.policy.rule import HostRule
 from pinproxy.policy.verdict import judge_pins
@@ -17,6 +17,7 @@ from pinproxy.policy.verify import Verified
 from pinproxy.report.event import ConnectionEvent
 from pinproxy.report.observation import DAYS_KEPT, PATHS_KEPT, Counts, HostObservation, digest_of_pins
 from pinproxy.report.observations import Observations
+from tests.harness.pki import make_leaf, make_root
 from tests.unit.pins.certificates import self_signed
 from tests.unit.report.events import API, API_RULE, BACKUP_PIN, CHAIN, ISSUER_PIN, LEAF_PIN, NOW, event, rule
 
@@ -27,9 +28,15 @@ UNPINNED = rule("api.example.com")
 DAY = timedelta(days=1)
 
 
-def meet(observations: Observations, met: HostRule, authority: Authority = API, chain: VerifiedChain = CHAIN) -> None:
+def meet(
+    observations: Observations,
+    met: HostRule,
+    authority: Authority = API,
+    chain: VerifiedChain = CHAIN,
+    at: datetime = NOW,
+) -> None:
     """Let a handshake show a chain."""
-    observations.meet_chain(authority, met, Verified(chain, judge_pins(chain, met, authority, NOW)), NOW)
+    observations.meet_chain(authority, met, Verified(chain, judge_pins(chain, met, authority, NOW)), at)
 
 
 def ended(met: HostRule = API_RULE, at: datetime = NOW, chain: VerifiedChain = CHAIN) -> ConnectionEvent:
@@ -113,6 +120,16 @@ def test_days_are_those_of_utc_and_a_path_knows_on_how_many_it_was_seen() -> Non
     assert (path.days, path.counts.total, path.first_at, path.last_at) == (2, 3, NOW, NOW + DAY)
 
 
+def test_a_path_that_was_renewed_shows_its_newest_certificates() -> None:
+    """The dates that are proposed with a pin are those of today."""
+    root = make_root()
+    first = make_leaf(root, "api.example.com")
+    renewed = make_leaf(root, "api.example.com", key=first.key, not_after=first.certificate.not_valid_after_utc + DAY)
+    chains = [VerifiedChain((certificate(leaf.der), certificate(root.der))) for leaf in (first, renewed)]
+    (path,) = observed(*(ended(chain=chain) for chain in chains)).paths
+    assert (path.counts.total, path.chain.leaf.not_after) == (2, renewed.certificate.not_valid_after_utc)
+
+
 def test_two_servers_behind_one_name_are_two_paths_however_they_take_turns() -> None:
     """And a third chain with the keys of the first is the first."""
     again = VerifiedChain(CHAIN.certificates)
@@ -132,10 +149,25 @@ def test_what_showed_no_chain_to_a_rule_is_not_observed(told: ConnectionEvent) -
 
 def test_the_rule_in_force_and_since_when_its_pins_are_is_known() -> None:
     """What stands behind a promotion must have been counted under these very pins."""
-    later = NOW + DAY
-    host = observed(ended(WATCHED), ended(API_RULE, at=later), ended(replace(API_RULE, mode="report-only"), at=later + DAY))
-    assert (host.first_at, host.pins_since, host.last_at) == (NOW, later, later + DAY)
+    observations, later = Observations(NOW), NOW + DAY
+    meet(observations, WATCHED)
+    meet(observations, API_RULE, at=later)
+    meet(observations, replace(API_RULE, mode="report-only"), at=later + DAY)
+    (host,) = observations.hosts
+    assert (host.first_at, host.pins_since) == (NOW, later)
     assert (host.mode, host.pins) == ("report-only", digest_of_pins(API_RULE.pin_set))
+
+
+def test_a_connection_that_began_under_other_pins_says_nothing_about_these() -> None:
+    """A tunnel that outlives a reload ends as what it began as; one under an equal rule of an older table counts."""
+    observations = Observations(NOW)
+    meet(observations, WATCHED)
+    meet(observations, API_RULE, at=NOW + DAY)
+    observations.record(ended(WATCHED, at=NOW + DAY))
+    (host,) = observations.hosts
+    assert (host.days, host.paths, host.pins_since) == ({}, [], NOW + DAY)
+    observations.record(ended(replace(API_RULE), at=NOW + DAY))
+    assert [counts.matched for counts in host.days.values()] == [1]
 
 
 def test_pins_are_the_same_whatever_their_order_and_notes_and_not_at_another_position() -> None:
@@ -167,6 +199,7 @@ def test_somebody_who_is_denied_does_not_push_out_the_paths_that_were_let_pass()
         *(ended(ENFORCED, at=next(minutes), chain=chain) for chain in (*chains, chains[0])),
         ended(WATCHED, at=next(minutes)),
     )
+    assert all(path.counts.total for path in host.paths)
     assert len(host.paths) == PATHS_KEPT
     kept = {path.keys[0]: path.counts.total for path in host.paths}
     assert kept[str(LEAF_PIN)] == 2

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from pinproxy.authority import Authority
 from pinproxy.errors import ObservationsSyntaxError
 from pinproxy.report.log import Log
 from pinproxy.report.observations import Observations
@@ -27,7 +28,8 @@ def some_observations() -> Observations:
     observations = Observations(NOW)
     meet(observations, API_RULE)
     observations.record(event())
-    observations.record(event(rule("api.example.com", BACKUP_PIN, mode="report-only")))
+    watched = rule("files.example.com", BACKUP_PIN, mode="report-only")
+    observations.record(event(watched, authority=Authority("files.example.com", 443)))
     return observations
 
 
@@ -75,7 +77,10 @@ async def test_what_was_written_is_read_as_it_was() -> None:
     again = Observations(document.began_at, document.by_authority())
     assert again.last_good(API) == observations.last_good(API)
     again.record(event())
-    assert [path.counts.total for path in again.hosts[0].paths] == [3]
+    assert [(host.authority, path.counts.total) for host in again.hosts for path in host.paths] == [
+        ("files.example.com:443", 1),
+        ("api.example.com:443", 2),
+    ]
 
 
 def _edited(change: Callable[[dict[str, Any]], None]) -> bytes:

@@ -7,8 +7,11 @@ from datetime import timedelta
 
 import pytest
 
+from pinproxy.authority import Authority
+from pinproxy.policy.pattern import parse_pattern
 from pinproxy.policy.rule import HostRule
 from pinproxy.policy.verdict import judge_pins
+from pinproxy.policy.verify import Verified
 from pinproxy.report.observations import Observations
 from pinproxy.report.promotion import Evidence, weigh
 from tests.unit.report.events import API, API_RULE, BACKUP_PIN, CHAIN, LEAF_PIN, NOW, event, rule
@@ -19,8 +22,9 @@ LACKING = rule("api.example.com", BACKUP_PIN, mode="report-only")
 
 
 def observe(observations: Observations, days_ago: int, times: int = 1, met: HostRule = WATCHED) -> None:
-    """Let so many connections end on a day."""
+    """Let so many connections begin and end on a day."""
     judgement = judge_pins(CHAIN, met, API, NOW)
+    observations.meet_chain(API, met, Verified(CHAIN, judgement), NOW - days_ago * DAY)
     for _ in range(times):
         observations.record(event(met, at=NOW - days_ago * DAY, judgement=judgement, decision=judgement.decision))
 
@@ -71,6 +75,27 @@ def test_pins_that_are_younger_than_the_window_are_not_ripe(good: Observations) 
     observe(good, 0, met=changed)
     (objection,) = weighed(good, changed).objections
     assert objection == "these pins are observed since 2027-06-01 12:00 UTC only; 7 days are over on 2027-06-08 12:00 UTC"
+
+
+def test_pins_that_were_taken_back_meanwhile_wait_anew(good: Observations) -> None:
+    """One port has seen the change and the way back, the other was quiet: the window begins with the last change."""
+    other = Authority("api.example.com", 8443)
+    for days_ago, met in ((8, WATCHED), (3, LACKING), (1, replace(WATCHED))):
+        verified = Verified(CHAIN, judge_pins(CHAIN, met, other, NOW))
+        good.meet_chain(other, met, verified, NOW - days_ago * DAY)
+    (objection,) = weighed(good).objections
+    assert objection.startswith("these pins are observed since 2027-05-31")
+
+
+def test_a_new_host_behind_a_wildcard_is_no_change_of_pins() -> None:
+    """The twin: a name that was first asked for today."""
+    observations, wide = Observations(NOW), replace(WATCHED, pattern=parse_pattern("*.example.com"))
+    for days_ago, host in ((8, API), (0, API), (0, Authority("new.example.com", 443))):
+        judgement = judge_pins(CHAIN, wide, host, NOW)
+        observations.record(
+            event(wide, authority=host, at=NOW - days_ago * DAY, judgement=judgement, decision=judgement.decision)
+        )
+    assert weighed(observations, wide, min_connections=2).objections == ()
 
 
 def test_pins_in_another_order_are_the_same_pins(good: Observations) -> None:
