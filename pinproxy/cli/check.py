@@ -11,13 +11,17 @@ import click
 
 from pinproxy.cli.check_files import read_public_suffixes, remark_on_files
 from pinproxy.cli.check_live import is_incomplete, remark_on_surveys
+from pinproxy.cli.check_observed import remark_on_observations
 from pinproxy.cli.exit_code import ExitCode
 from pinproxy.cli.options import config_option
 from pinproxy.cli.surveying import choose, survey_all, table_of
+from pinproxy.net.survey import Survey
+from pinproxy.policy.rule import TrustAnchors
 from pinproxy.settings.document import Document, dotted, read_document
 from pinproxy.settings.lint import SOON, lint
 from pinproxy.settings.load import load_settings
 from pinproxy.settings.model import Settings
+from pinproxy.settings.policy import build_policy_table
 from pinproxy.settings.remark import Remark
 
 _COLOURS = {"mismatch": "red", "warning": "yellow", "note": "cyan"}
@@ -44,13 +48,16 @@ def check(config: Path, live: bool, expiring_days: int, strict: bool) -> int:
     document = read_document(config)
     now, soon = datetime.now(UTC), timedelta(days=expiring_days)
     remarks = [*lint(settings, now, soon, read_public_suffixes(), sys.version_info[:3]), *remark_on_files(document)]
-    is_unfinished = False
+    surveys: tuple[Survey, ...] = ()
     if live:
         table = table_of(settings)
         chosen = choose(table)
         surveys = survey_all(settings, chosen.targets)
-        remarks += remark_on_surveys(surveys, chosen.skipped, table, now, soon)
-        is_unfinished = is_incomplete(surveys)
+        remarks += remark_on_surveys(surveys, chosen.skipped, settings, table, now, soon)
+    else:
+        # Nothing is verified without --live, so that no root store has to be there.
+        table = build_policy_table(settings, lambda: TrustAnchors("system", ()))
+    remarks += remark_on_observations(settings, table, are_pins_asked=not live)
     for remark in sorted(remarks, key=lambda remark: document.position(remark.place)):
         click.echo(_line(document, remark), err=True)
     mismatches, warnings = (sum(remark.severity == severity for remark in remarks) for severity in ("mismatch", "warning"))
@@ -58,7 +65,7 @@ def check(config: Path, live: bool, expiring_days: int, strict: bool) -> int:
     click.echo(f"{'not ok' if mismatches else 'ok'}: {_contents(settings)}{'; ' if counts else ''}{', '.join(counts)}")
     if mismatches:
         return ExitCode.MISMATCH
-    return ExitCode.FAILURE if is_unfinished or (strict and warnings) else ExitCode.OK
+    return ExitCode.FAILURE if is_incomplete(surveys) or (strict and warnings) else ExitCode.OK
 
 
 def _line(document: Document, remark: Remark) -> str:

@@ -13,18 +13,25 @@ from pinproxy.policy.rule import HostRule
 from pinproxy.policy.table import PolicyTable
 from pinproxy.policy.verdict import Decision, Verdict, printable
 from pinproxy.settings.document import Place
+from pinproxy.settings.model import Settings
 from pinproxy.settings.remark import Remark, day, days_left
 
 
 def remark_on_surveys(
-    surveys: Sequence[Survey], skipped: Sequence[HostRule], table: PolicyTable, now: datetime, soon: timedelta
+    surveys: Sequence[Survey],
+    skipped: Sequence[HostRule],
+    settings: Settings,
+    table: PolicyTable,
+    now: datetime,
+    soon: timedelta,
 ) -> Iterator[Remark]:
     """Remark on what servers show.
 
     Args:
         surveys: What was found.
         skipped: Rules that nobody was asked for.
-        table: The rules, in the order of `hosts`.
+        settings: The configuration.
+        table: Its rules, in the order of `hosts`.
         now: The wall clock, UTC.
         soon: How far ahead the end of a certificate is near.
     """
@@ -35,7 +42,7 @@ def remark_on_surveys(
         yield from _backup(survey, place)
         yield from _ends(survey, place, now, soon)
         yield from _renewals(survey, place)
-    yield from _unseen(surveys, number_of)
+    yield from _unseen(surveys, settings, number_of)
     for rule in skipped:
         yield Remark(
             "note", ("hosts", number_of[id(rule)], "host"), f"no server was asked: {why_skipped(rule)} to `pinproxy verify`"
@@ -48,6 +55,12 @@ def is_incomplete(surveys: Sequence[Survey]) -> bool:
         survey.outcome is Outcome.UNREACHABLE or any(item.outcome is Outcome.UNREACHABLE for item in survey.handshakes)
         for survey in surveys
     )
+
+
+def place_of_pins(settings: Settings, rule: HostRule, number: int) -> Place:
+    """Say where the pins of a rule stand: at its own entry, or in `pin_sets`."""
+    is_own = rule.pin_set is None or settings.hosts[number].pins is not None
+    return ("hosts", number) if is_own else ("pin_sets", rule.pin_set.name if rule.pin_set else "")
 
 
 def _failures(survey: Survey, place: Place) -> Iterator[Remark]:
@@ -104,14 +117,13 @@ def _renewals(survey: Survey, place: Place) -> Iterator[Remark]:
             return
 
 
-def _unseen(surveys: Sequence[Survey], number_of: dict[int, int]) -> Iterator[Remark]:
+def _unseen(surveys: Sequence[Survey], settings: Settings, number_of: dict[int, int]) -> Iterator[Remark]:
     """Name the pins of each set that no server shows; a set none of whose hosts matched has other problems."""
     by_place: dict[Place, tuple[PinSet, list[Survey]]] = {}
     for survey in surveys:
         pin_set = survey.rule.pin_set
         if pin_set is not None:
-            is_own = pin_set.name == str(survey.rule.pattern)
-            place: Place = ("hosts", number_of[id(survey.rule)]) if is_own else ("pin_sets", pin_set.name)
+            place = place_of_pins(settings, survey.rule, number_of[id(survey.rule)])
             by_place.setdefault(place, (pin_set, []))[1].append(survey)
     for place, (pin_set, users) in by_place.items():
         if not any(item.judgement and item.judgement.verdict is Verdict.MATCHED for user in users for item in user.handshakes):
