@@ -16,21 +16,34 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import pytest
 
+from pinproxy.authority import Authority
+from pinproxy.net.listener import ListenAddress
 from pinproxy.pins.pin import Pin
 from pinproxy.policy.rule import Mode, TrustAnchors
 from pinproxy.policy.table import PolicyTable
+from pinproxy.proxy.route import Route
 from pinproxy.tls.alert import AlertDescription, alert
-from tests.harness.clients import connect, connect_head, get_head, open_intercepted, originate, read_answer
+from tests.harness.clients import (
+    connect,
+    connect_head,
+    get_head,
+    intercept,
+    open_intercepted,
+    originate,
+    read_answer,
+    read_to_end,
+)
 from tests.harness.origin import read_request, running_origin
 from tests.harness.originating import ok
 from tests.harness.pki import Issued, make_intermediate, make_leaf, make_root
+from tests.harness.routes import ANY_PORT, connect_to
 from tests.harness.running import HOST, RunningProxy, host_rule, running_proxy
 from tests.harness.tunnelling import TLS12, client_hello, hear, origin_context
 
@@ -113,13 +126,21 @@ async def answer_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     await writer.drain()
 
 
+def say(address: ListenAddress) -> bytes:
+    """Send a GET to a port, and read until the end or a cut."""
+    with connect_to(address) as sock, suppress(ConnectionResetError):
+        sock.sendall(get_head("/"))
+        return read_to_end(sock)
+    return b""
+
+
 @asynccontextmanager
-async def drill(pins: Sequence[Pin] = PINS, **rule: Any) -> AsyncIterator[Drill]:
+async def drill(pins: Sequence[Pin] = PINS, routes: tuple[Route, ...] = (), **rule: Any) -> AsyncIterator[Drill]:
     """Run both; no preflight serves two tunnels."""
     stage: Drill
     async with (
         running_origin(lambda _number: context_of(stage.leaf), answer_once) as origin,
-        running_proxy(host_rule(pins, BOTH, port=origin.port, **rule), preflight_ttl_seconds=0.0) as proxy,
+        running_proxy(host_rule(pins, BOTH, port=origin.port, **rule), preflight_ttl_seconds=0.0, routes=routes) as proxy,
     ):
         stage = Drill(proxy, origin.port, LEAF)
         yield stage
@@ -174,6 +195,28 @@ async def test_a_host_that_never_matched_is_called_so_however_often_it_is_met(mo
     async with drill((BACKUP.pin,), mode=mode) as stage:
         for _ in range(2):
             assert_mismatch(*await stage.originate(LEAF), mode, "never_seen", "have the server's owner name the key")
+
+
+async def test_in_interception_the_refused_connect_carries_the_class() -> None:
+    """The client has no tunnel yet, and is answered in HTTP."""
+    async with drill() as stage:
+        assert (await asyncio.to_thread(intercept, stage.proxy)).status == 200
+        stage.leaf = FOREIGN
+        answer = await asyncio.to_thread(intercept, stage.proxy)
+        line = await stage.proxy.connection(1, 2)
+        assert_mismatch(line, answer.problem, "enforce", "new_anchor", "do not add pins before asking")
+
+
+async def test_on_a_route_of_bytes_the_client_is_cut_and_the_log_line_has_the_class() -> None:
+    """Its protocol is not known, so nobody can be told why but the log."""
+    route = Route(ANY_PORT, Authority(HOST, 443), "tcp")
+    async with drill(routes=(route,)) as stage:
+        (address,) = stage.proxy.server.route_addresses
+        assert b"done" in await asyncio.to_thread(say, address)
+        stage.leaf = NEW_KEY
+        assert await asyncio.to_thread(say, address) == b""
+        line = await stage.proxy.connection(1, 2)
+        assert (line["mode"], line["code"], line["mismatch_class"]) == ("route", "pin_mismatch", "new_key_same_issuer")
 
 
 async def test_a_certificate_that_only_the_wire_of_a_tunnel_shows_is_classed() -> None:

@@ -160,6 +160,21 @@ def test_a_host_that_is_no_entry_is_a_wrong_command_line(
     assert f"{HOST}, other.example.test" in said_at_all
 
 
+def test_a_host_is_found_however_it_is_spelt(tmp_path: Path) -> None:
+    """Names have no case (RFC 4343)."""
+    file = stage(tmp_path)
+    assert promote(file, host=HOST.upper()) == ExitCode.OK
+    assert file.read_text("utf-8") == CONFIG.replace("report-only", "enforce", 1)
+
+
+def test_a_name_that_is_for_several_entries_is_asked_about(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither is taken for the other."""
+    entry = f"  - {{host: {HOST}, ports: [8443], mode: report-only, pins: {PINS}}}\n"
+    text = CONFIG.replace(f"host: {HOST},", f"host: {HOST}, ports: [443],") + entry
+    assert promote(stage(tmp_path, text)) == ExitCode.USAGE
+    assert f"say which: {HOST}:443, {HOST}:8443" in capsys.readouterr().err
+
+
 def test_of_several_entries_for_a_name_the_ports_say_which(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Promoting the wrong one would leave the other open."""
     text = CONFIG + f"  - {{host: {HOST}, ports: [8443], mode: report-only, pins: {PINS}}}\n"
