@@ -16,12 +16,11 @@ from pinproxy.cli.exit_code import ExitCode
 from pinproxy.cli.options import config_option
 from pinproxy.cli.surveying import choose, survey_all, table_of
 from pinproxy.net.survey import Survey
-from pinproxy.policy.rule import TrustAnchors
 from pinproxy.settings.document import Document, dotted, read_document
 from pinproxy.settings.lint import SOON, lint
 from pinproxy.settings.load import load_settings
 from pinproxy.settings.model import Settings
-from pinproxy.settings.policy import build_policy_table
+from pinproxy.settings.policy import table_for_reading
 from pinproxy.settings.remark import Remark
 
 _COLOURS = {"mismatch": "red", "warning": "yellow", "note": "cyan"}
@@ -31,7 +30,12 @@ _COLOURS = {"mismatch": "red", "warning": "yellow", "note": "cyan"}
 @config_option()
 @click.option("--live", is_flag=True, help="Shake hands with every listed host as well, as `verify` does.")
 @click.option(
-    "--expiring-days", type=click.IntRange(min=0), default=SOON.days, show_default=True, metavar="DAYS", help="What is near."
+    "--expiring-days",
+    type=click.IntRange(min=0),
+    default=SOON.days,
+    show_default=True,
+    metavar="DAYS",
+    help="How far ahead an expiry is warned of.",
 )
 @click.option("--strict", is_flag=True, help="Exit with 1 if there is a warning.")
 def check(config: Path, live: bool, expiring_days: int, strict: bool) -> int:
@@ -39,7 +43,7 @@ def check(config: Path, live: bool, expiring_days: int, strict: bool) -> int:
 
     Problems are all told at once, as file:line:column, and exit with 2. Warnings (a backup pin that is missing, an expiry that
     is near, pins that nobody uses, a wildcard over a public suffix, ports that a weaker entry serves) exit with 0, or with 1
-    under --strict. PINPROXY_… variables count as they do for `run`. Nothing is dialled.
+    under --strict. PINPROXY_… variables count as they do for `run`. Nothing is dialled without --live.
 
     With --live, every listed host is asked as by `verify`: exits with 3 if a server would be denied, else with 1 if one could
     not be asked; and warns of hosts without a backup pin and of certificates that end soon.
@@ -55,8 +59,7 @@ def check(config: Path, live: bool, expiring_days: int, strict: bool) -> int:
         surveys = survey_all(settings, chosen.targets)
         remarks += remark_on_surveys(surveys, chosen.skipped, settings, table, now, soon)
     else:
-        # Nothing is verified without --live, so that no root store has to be there.
-        table = build_policy_table(settings, lambda: TrustAnchors("system", ()))
+        table = table_for_reading(settings)
     remarks += remark_on_observations(settings, table, are_pins_asked=not live)
     for remark in sorted(remarks, key=lambda remark: document.position(remark.place)):
         click.echo(_line(document, remark), err=True)

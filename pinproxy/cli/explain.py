@@ -18,19 +18,17 @@ from pinproxy.cli.hindsight import STDIN, find_line, of_refusal, retell
 from pinproxy.cli.hosts_api import ask_for_hosts
 from pinproxy.cli.options import admin_option, config_option
 from pinproxy.errors import BadRequest
-from pinproxy.policy.rule import HostRule, TrustAnchors
+from pinproxy.policy.rule import HostRule
 from pinproxy.policy.verdict import printable
 from pinproxy.settings.document import read_document
 from pinproxy.settings.load import load_settings
 from pinproxy.settings.outward import make_upstream_proxy
-from pinproxy.settings.policy import build_policy_table
+from pinproxy.settings.policy import table_for_reading
 
 _ID = re.compile(r"[0-9a-f]{10}-[0-9a-f]+")
 _URL = re.compile(r"(https?)://([^/?#@]*)(?:[/?#].*)?", re.IGNORECASE)
 _PORTS = {"http": 80, "https": 443}
 _SECONDS = 5.0
-# Named and not loaded: nothing is verified here.
-_SYSTEM = TrustAnchors("system", ())
 
 
 @click.command()
@@ -75,7 +73,7 @@ def _explain_host(what: str, config: Path, at: datetime) -> None:
     asked = _read_asked(what)
     settings = load_settings(config, os.environ, {})
     proxy = make_upstream_proxy(settings.upstream_proxy, settings.upstream_proxy_password_file, settings.no_proxy)
-    table, document = build_policy_table(settings, lambda: _SYSTEM), read_document(config)
+    table, document = table_for_reading(settings), read_document(config)
     places = {id(rule): document.position(("hosts", index)) for index, rule in enumerate(table.rules)}
 
     def entry_of(rule: HostRule) -> str:

@@ -11,11 +11,11 @@ import click
 
 from pinproxy.cli.admin_client import fetch, find_target
 from pinproxy.errors import ObservationsSyntaxError
-from pinproxy.policy.rule import HostRule, TrustAnchors
+from pinproxy.policy.rule import HostRule
 from pinproxy.report.observations_file import MAX_BYTES, read_bounded
 from pinproxy.report.observations_json import ObservationsDocument, read_document
 from pinproxy.settings.model import Settings
-from pinproxy.settings.policy import build_policy_table
+from pinproxy.settings.policy import table_for_reading
 
 _SECONDS = 10.0
 _Decorated = TypeVar("_Decorated", bound=Callable[..., object])
@@ -63,8 +63,8 @@ def read_observations(file: Path | None, admin: str | None, config: Path | None,
 
 
 def rules_of(settings: Settings) -> tuple[HostRule, ...]:
-    """Make the rules of a configuration, in its order, for their names and pins: no root store is read for that."""
-    return build_policy_table(settings, lambda: TrustAnchors("system", ())).rules
+    """Make the rules of a configuration, in its order, for their names and pins."""
+    return table_for_reading(settings).rules
 
 
 def _file(file: Path) -> tuple[str, bytes]:

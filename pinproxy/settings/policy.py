@@ -28,6 +28,11 @@ def build_policy_table(settings: Settings, system_roots: Callable[[], TrustAncho
     return PolicyTable(rules, settings.unlisted)
 
 
+def table_for_reading(settings: Settings) -> PolicyTable:
+    """Make the table for its names, pins and order alone: the system's roots are named in it and not loaded."""
+    return build_policy_table(settings, lambda: TrustAnchors("system", ()))
+
+
 def _rule(
     host: HostSection, options: HostOptions, pin_sets: dict[str, PinSet], system_roots: Callable[[], TrustAnchors]
 ) -> HostRule:
