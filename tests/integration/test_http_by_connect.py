@@ -55,12 +55,6 @@ async def test_requests_behind_a_connect_to_port_80_go_up_over_verified_tls(rule
 
 
 @pytest.mark.attack(
-    "a path up without the check: CONNECT to port 80, with HTTP in clear behind it",
-    expect="pin_mismatch",
-    topic="pins",
-    motive="CVE-2025-5025",
-)
-@pytest.mark.attack(
     "plain HTTP by CONNECT to port 80 of a listed host, to reach it without its pins", expect="pin_mismatch", topic="authority"
 )
 async def test_an_impostor_is_denied_before_the_200() -> None:

@@ -86,12 +86,6 @@ async def test_no_session_is_resumed_where_none_may_be_kept(seconds: int) -> Non
 
 
 @pytest.mark.attack(
-    "a resumed session that was verified under pins since changed",
-    expect="pin_mismatch",
-    topic="pins",
-    motive="CVE-2022-21654",
-)
-@pytest.mark.attack(
     "a resumed session that was verified under pins that have been replaced",
     expect="pin_mismatch",
     topic="pins",
@@ -115,12 +109,6 @@ async def test_a_reload_forgets_every_session(pinned: Issued) -> None:
         assert (bytes(origin.received) == received) is (pinned is OTHER)
 
 
-@pytest.mark.attack(
-    "a resumed session whose pin has ended, or whose certificate has",
-    expect=("pin_mismatch", "certificate_expired"),
-    topic="pins",
-    motive="CVE-2025-68121",
-)
 @pytest.mark.attack(
     "a resumed session whose pin has run out since its full handshake",
     expect="pin_mismatch",
@@ -147,12 +135,6 @@ async def test_the_pins_are_held_against_a_resumed_session_at_the_time_of_now(ve
         assert received[1] == received[2] == received[3]
 
 
-@pytest.mark.attack(
-    "a resumed session whose pin has ended, or whose certificate has",
-    expect=("pin_mismatch", "certificate_expired"),
-    topic="pins",
-    motive="CVE-2025-68121",
-)
 @pytest.mark.attack("a resumed session whose certificate has expired since", expect="certificate_expired", topic="certificates")
 async def test_a_session_is_not_offered_beyond_its_certificate() -> None:
     """Before the end of the leaf it is resumed; after it the server is asked for another, and has none."""
@@ -212,12 +194,6 @@ async def test_a_server_that_does_not_resume_is_not_asked_to_again() -> None:
         assert resumed == [False, False, False]
 
 
-@pytest.mark.attack(
-    "an impostor is offered a session that the true server began",
-    expect="pin_mismatch",
-    topic="pins",
-    motive="CVE-2022-21654",
-)
 @pytest.mark.attack("an impostor that answers for a server whose session is offered", expect="pin_mismatch", topic="pins")
 async def test_an_impostor_cannot_resume_what_another_server_began() -> None:
     """It does not have the session's secret, so it has to show its certificate."""
