@@ -21,6 +21,13 @@ from tests.harness.running import HOST, RunningProxy
 Way = Literal["origination", "interception", "tunnel"]
 each_way = pytest.mark.parametrize("way", ["origination", "interception"])
 every_way = pytest.mark.parametrize("way", ["origination", "interception", "tunnel"])  # the last wants a rule that tunnels
+# For verdicts in which the mode has no part (tests/unit/policy/test_verify.py): report-only, the laxer one, is tried most.
+every_way_in_a_mode = pytest.mark.parametrize(
+    ("way", "mode"),
+    [("origination", "enforce"), ("origination", "report-only"), ("interception", "report-only"), ("tunnel", "report-only")],
+)
+# For long tables whose rows differ in what is computed, and not in how it is waited for.
+on_one_loop = pytest.mark.asyncio(loop_factories=["uvloop"])
 _SECONDS = 10.0
 
 

@@ -14,7 +14,7 @@ from typing import Literal
 import pytest
 
 from pinproxy.limits import Limits
-from tests.harness.clients import Answer, connect, get_head, open_tunnel, read_answer, read_to_end, start_tls
+from tests.harness.clients import Answer, connect, get_head, on_one_loop, open_tunnel, read_answer, read_to_end, start_tls
 from tests.harness.origin import running_origin
 from tests.harness.pki import make_leaf, make_root, server_context
 from tests.harness.running import HOST, RunningProxy, host_rule, running_proxy
@@ -46,6 +46,7 @@ def go_through(door: Door, proxy: RunningProxy, host: str, port: int) -> Answer:
     topic="authority",
     motive="CVE-2022-24825, CVE-2022-29188; WHATWG URL §3.5",
 )
+@on_one_loop
 @each_door
 @pytest.mark.parametrize("written", [HOST, HOST.upper(), "aPi.eXample.Test", f"{HOST}.", f"{HOST.title()}."])
 async def test_every_spelling_is_one_host_to_everybody_who_is_asked(door: Door, written: str) -> None:
@@ -105,6 +106,7 @@ REFUSED = {
     topic="authority",
     motive="CVE-2022-24825; CWE-93; smokescreen's TestClassifyAddr",
 )
+@on_one_loop
 @each_door
 @pytest.mark.parametrize("written", REFUSED.values(), ids=REFUSED.keys())
 async def test_a_host_that_readers_could_take_for_another_is_refused_unasked(door: Door, written: str) -> None:
@@ -171,6 +173,7 @@ async def test_a_name_server_that_changes_its_mind_is_not_asked_twice(door: Door
     topic="authority",
     motive="SSRF; RFC 6890",
 )
+@on_one_loop
 @each_door
 @pytest.mark.parametrize("address", ["169.254.169.254", "fd00:ec2::254", "64:ff9b::a9fe:a9fe", "::ffff:169.254.169.254"])
 async def test_a_name_of_a_metadata_service_is_denied_by_where_it_leads(door: Door, address: str) -> None:

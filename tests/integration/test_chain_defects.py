@@ -13,15 +13,11 @@ from cryptography import x509
 
 from pinproxy.policy.rule import Mode
 from tests.harness.bad_chains import CA, INVALID, OUT_OF_TIME, SOUND, TRUST, WRONG_NAME
-from tests.harness.clients import Way, each_way, every_way
+from tests.harness.clients import Way, each_way, every_way, every_way_in_a_mode, on_one_loop
 from tests.harness.defects import forge_leaf
 from tests.harness.outcome import ask_once, assert_denied, assert_served
 from tests.harness.pki import NOW, YEAR, Issued, server_context
 from tests.harness.running import HOST
-
-# The mode has no part in these verdicts (tests/unit/policy/test_verify.py), so report-only, the laxer one, is tried most.
-MODES = [("origination", "enforce"), ("origination", "report-only"), ("interception", "report-only"), ("tunnel", "report-only")]
-each_way_and_mode = pytest.mark.parametrize(("way", "mode"), MODES)
 
 
 @pytest.mark.attack(
@@ -36,7 +32,8 @@ each_way_and_mode = pytest.mark.parametrize(("way", "mode"), MODES)
     topic="certificates",
     motive="RFC 5280 §6; Envoy's ACCEPT_UNTRUSTED",
 )
-@each_way_and_mode
+@on_one_loop
+@every_way_in_a_mode
 @pytest.mark.parametrize("leaf", INVALID.values(), ids=INVALID.keys())
 async def test_an_invalid_chain_is_denied_in_report_only_too(way: Way, mode: Mode, leaf: Issued) -> None:
     """RFC 5280 §6: report-only is about pins, and the pin of this leaf matches besides."""
@@ -50,7 +47,8 @@ async def test_an_invalid_chain_is_denied_in_report_only_too(way: Way, mode: Mod
     topic="certificates",
     motive="RFC 9525 §6; CVE-2021-0341",
 )
-@each_way_and_mode
+@on_one_loop
+@every_way_in_a_mode
 @pytest.mark.parametrize("leaf", WRONG_NAME.values(), ids=WRONG_NAME.keys())
 async def test_a_certificate_for_another_name_is_denied_in_report_only_too(way: Way, mode: Mode, leaf: Issued) -> None:
     """RFC 9525 §6: the subjectAltName, and never the common name."""
@@ -64,7 +62,8 @@ async def test_a_certificate_for_another_name_is_denied_in_report_only_too(way: 
     topic="certificates",
     motive="RFC 5280 §4.1.2.5",
 )
-@each_way_and_mode
+@on_one_loop
+@every_way_in_a_mode
 @pytest.mark.parametrize("leaf", OUT_OF_TIME.values(), ids=OUT_OF_TIME.keys())
 async def test_a_chain_outside_its_dates_is_denied_in_report_only_too(way: Way, mode: Mode, leaf: Issued) -> None:
     """RFC 5280 §4.1.2.5."""
@@ -72,6 +71,7 @@ async def test_a_chain_outside_its_dates_is_denied_in_report_only_too(way: Way, 
     assert_denied(outcome, "certificate_expired", status=502)
 
 
+@on_one_loop
 @every_way
 @pytest.mark.parametrize("leaf", SOUND.values(), ids=SOUND.keys())
 async def test_the_sound_chain_is_served(way: Way, leaf: Issued) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.harness.bad_chains import INVALID, OUT_OF_TIME, SOUND, TRUST, WRONG_NAME
-from tests.harness.clients import tunnel
+from tests.harness.clients import on_one_loop, tunnel
 from tests.harness.origin import running_origin
 from tests.harness.pki import Issued, server_context
 from tests.harness.running import running_proxy
@@ -32,6 +32,7 @@ def behind_an_honest_preflight(leaf: Issued) -> Callable[[int], ssl.SSLContext]:
     topic="tunnel",
     motive="RFC 5280 §6, RFC 9525 §6",
 )
+@on_one_loop
 @pytest.mark.parametrize(("leaf", "code"), DENIED.values(), ids=DENIED.keys())
 async def test_a_chain_is_denied_on_the_wire_with_the_verdict_of_a_handshake(leaf: Issued, code: str) -> None:
     """Its pin matches, and the client reads an alert and nothing of the server's."""
@@ -46,6 +47,7 @@ async def test_a_chain_is_denied_on_the_wire_with_the_verdict_of_a_handshake(lea
             assert origin.received == b""
 
 
+@on_one_loop
 @pytest.mark.parametrize("leaf", SOUND.values(), ids=SOUND.keys())
 async def test_a_sound_chain_passes_the_wire(leaf: Issued) -> None:
     """The twins."""

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from pinproxy.pins.chain import SentChain, certificate
 from pinproxy.policy.path import build_verified_chain
 from tests.harness.bad_chains import CA, ROOT, TRUST
-from tests.harness.clients import Way, every_way
+from tests.harness.clients import Way, every_way, on_one_loop
 from tests.harness.defects import forge_ca, forge_leaf, with_public_key
 from tests.harness.outcome import ask_once, assert_denied, assert_served
 from tests.harness.pki import NOW, Issued, Key, server_context
@@ -65,6 +65,7 @@ REFUSED = {
     topic="certificates",
     motive="a large key is a server's way to burn time",
 )
+@on_one_loop
 @every_way
 @pytest.mark.parametrize("leaf", SERVED.values(), ids=SERVED.keys())
 async def test_a_server_with_an_unusual_key_is_served_under_the_pin_of_that_key(way: Way, leaf: Issued) -> None:
@@ -82,6 +83,7 @@ async def test_a_server_with_an_unusual_key_is_served_under_the_pin_of_that_key(
     topic="certificates",
     motive="CVE-2020-0601; limbo's forbidden-* cases",
 )
+@on_one_loop
 @every_way
 @pytest.mark.parametrize(("leaf", "code"), REFUSED.values(), ids=REFUSED.keys())
 async def test_a_key_that_nobody_should_have_is_denied(way: Way, leaf: Issued, code: str) -> None:

@@ -16,7 +16,7 @@ from pinproxy.pins.chain import SentChain, certificate
 from pinproxy.policy.path import build_verified_chain
 from pinproxy.policy.rule import TrustAnchors
 from tests.harness.bad_chains import CA, ROOT, TRUST
-from tests.harness.clients import Way, every_way
+from tests.harness.clients import Way, every_way, on_one_loop
 from tests.harness.defects import forge_ca, forge_leaf, with_serial_number
 from tests.harness.outcome import Outcome, ask_once, assert_denied, assert_served
 from tests.harness.pki import NOW, Issued, make_root, server_context
@@ -90,6 +90,7 @@ UNBUILDABLE = {
     topic="certificates",
     motive="CVE-2026-69249; rustls has a budget of 100 signatures",
 )
+@on_one_loop
 @every_way
 @pytest.mark.parametrize(("leaf", "appended"), UNBUILDABLE.values(), ids=UNBUILDABLE.keys())
 async def test_a_chain_that_is_hard_to_build_is_denied_at_once(way: Way, leaf: Issued, appended: list[Issued]) -> None:
@@ -104,6 +105,7 @@ async def test_a_chain_that_is_hard_to_build_is_denied_at_once(way: Way, leaf: I
     topic="certificates",
     motive="CVE-2026-69249; BetterTLS",
 )
+@on_one_loop
 @every_way
 @pytest.mark.parametrize("leaf", [forge_leaf(down_from(ROOT, 8), HOST), constrained(500, 500)], ids=["long", "wide"])
 async def test_a_chain_that_is_only_large_is_served_at_once(way: Way, leaf: Issued) -> None:
@@ -140,6 +142,7 @@ BELOW_BOTH = forge_leaf(CROSSED, HOST)
     topic="pins",
     motive="CVE-2016-2402",
 )
+@on_one_loop
 @every_way
 async def test_a_root_above_a_cross_signed_ca_counts_only_if_the_path_ends_in_it(way: Way) -> None:
     """What is sent is the same each time; which root is trusted decides, and which is pinned follows."""
@@ -160,6 +163,7 @@ async def test_a_root_above_a_cross_signed_ca_counts_only_if_the_path_ends_in_it
     topic="certificates",
     motive="RFC 5280 §4.1.2.2",
 )
+@on_one_loop
 @every_way
 @pytest.mark.parametrize("octets", [b"\xff", b"\x7f" * 40, b"\x7f" * 2000], ids=["negative", "40 octets", "2000 octets"])
 async def test_a_serial_number_that_is_none_is_denied(way: Way, octets: bytes) -> None:
@@ -168,6 +172,7 @@ async def test_a_serial_number_that_is_none_is_denied(way: Way, octets: bytes) -
     assert_denied(outcome, "chain_invalid", status=502)
 
 
+@on_one_loop
 @every_way
 @pytest.mark.parametrize("octets", [b"\x00", b"\x01", b"\x7f" * 20], ids=["zero", "one", "20 octets"])
 async def test_a_serial_number_of_20_octets_is_served(way: Way, octets: bytes) -> None:

@@ -11,7 +11,7 @@ from cryptography import x509
 from pinproxy.pins.chain import certificate
 from pinproxy.pins.pin import Pin, spki_pin
 from pinproxy.policy.rule import ChainProfile, Mode, TrustAnchors
-from tests.harness.clients import Way, each_way
+from tests.harness.clients import Way, every_way, every_way_in_a_mode, on_one_loop
 from tests.harness.defects import forge_ca, forge_leaf, reforge
 from tests.harness.outcome import ask_once, assert_denied, assert_served
 from tests.harness.pki import Issued, make_root, server_context
@@ -23,8 +23,6 @@ from tests.harness.running import HOST
 ROOT = make_root()
 CA = forge_ca(ROOT, "Sound CA")
 TRUST = ROOT.anchors
-
-each_mode = pytest.mark.parametrize("mode", ["enforce", "report-only"])
 
 UNUSUAL_ROOT = forge_ca(None, "Root without keyUsage", without=[x509.KeyUsage])
 ONLY_OPENSSL = {
@@ -64,16 +62,17 @@ each_odd_chain = pytest.mark.parametrize(("leaf", "trust"), ONLY_OPENSSL.values(
     topic="certificates",
     motive="the limbo and BetterTLS suites",
 )
-@each_way
-@each_mode
+@on_one_loop
+@every_way_in_a_mode
 @each_odd_chain
 async def test_what_openssl_alone_accepts_is_denied_under_strict(way: Way, mode: Mode, leaf: Issued, trust: TrustAnchors) -> None:
-    """`chain_profile: ChainProfileict`: two validators must accept; the pin is that of the root in every case."""
+    """`chain_profile: strict`: two validators must accept; the pin is that of the root in every case."""
     outcome = await ask_once(way, server_context(leaf), [root_pin(trust)], trust, mode=mode)
     assert_denied(outcome, "chain_invalid", status=502)
 
 
-@each_way
+@on_one_loop
+@every_way
 @each_odd_chain
 async def test_what_openssl_alone_accepts_is_served_under_compatible(way: Way, leaf: Issued, trust: TrustAnchors) -> None:
     """The twin: `chain_profile: compatible` asks OpenSSL's rules alone."""
@@ -81,7 +80,8 @@ async def test_what_openssl_alone_accepts_is_served_under_compatible(way: Way, l
     assert_served(outcome)
 
 
-@each_way
+@on_one_loop
+@every_way
 async def test_compatible_still_pins(way: Way) -> None:
     """The other twin: the same chain, and another pin."""
     leaf, trust = ONLY_OPENSSL["root without keyUsage"]
@@ -103,8 +103,8 @@ UNREADABLE = {
     topic="certificates",
     motive="CVE-2026-87866",
 )
-@each_way
-@each_mode
+@on_one_loop
+@every_way_in_a_mode
 @pytest.mark.parametrize("profile", ["strict", "compatible"])
 @pytest.mark.parametrize("leaf", UNREADABLE.values(), ids=UNREADABLE.keys())
 async def test_a_certificate_that_only_one_of_two_parsers_reads_is_denied(
@@ -115,7 +115,8 @@ async def test_a_certificate_that_only_one_of_two_parsers_reads_is_denied(
     assert_denied(outcome, "chain_invalid", status=502)
 
 
-@each_way
+@on_one_loop
+@every_way
 async def test_a_forged_certificate_with_nothing_wrong_is_served(way: Way) -> None:
     """The twin: forged by the same hand, with the version that is right."""
     leaf = reforge(forge_leaf(CA, HOST), b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x02")
