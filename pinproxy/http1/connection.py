@@ -84,7 +84,7 @@ _CONNECTION_BOUND: Final = re.compile(rb"\s*(?:ntlm|negotiate)\b", re.IGNORECASE
 def logs_in_connection(request: RequestHead, response: ResponseHead) -> bool:
     """Say whether an exchange may have tied somebody's identity to its connection: another client must never get that one."""
     values = (*request.get_all(b"authorization"), *response.get_all(b"www-authenticate"))
-    return any(map(_CONNECTION_BOUND.match, values))
+    return bool(values) and any(map(_CONNECTION_BOUND.match, values))
 
 
 def _malformed(head: Head) -> type[Refused]:

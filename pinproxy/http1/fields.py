@@ -81,27 +81,36 @@ def forward_request_head(
     Raises:
         BadRequest: The Connection or Max-Forwards field is malformed, or Max-Forwards forbids another hop.
     """
+    via = own_name.lines[head.minor]
+    return head.once(_write_request_head, framing, path, host, via, keep_upgrade, tuple(extra))
+
+
+def _write_request_head(
+    head: RequestHead,
+    framing: Framing,
+    path: bytes,
+    host: bytes,
+    via: bytes,
+    keep_upgrade: bool,
+    extra: Fields,
+) -> bytes:
     if not _PATH.fullmatch(path) or not HOST.fullmatch(host):
         raise InternalError("a request line or Host of ours would not be valid HTTP")
-    # > a user agent that sends Host SHOULD send it as the first field in the header section of a request
-    lines = [b"%b %b HTTP/1.1\r\nHost: %b" % (head.method, path, host), *head.once(_request_lines)]
-    lines += _framing_lines(framing)
-    lines += _connection_lines(head, b"", keep_upgrade=keep_upgrade)
-    # > An intermediary […] MUST send an appropriate Via header field […] in each message that it forwards.
-    lines.append(own_name.lines[head.minor])
-    lines += map(_field_line, extra)
-    lines.append(_END_OF_HEAD)
-    return b"\r\n".join(lines)
-
-
-def _request_lines(head: RequestHead) -> tuple[bytes, ...]:
-    """Write the field lines that go on to the origin as they are."""
     options = connection_options(head)
     drops = _REQUEST_DROPS if options <= _REQUEST_DROPS else _REQUEST_DROPS | options
     if head.minor == 0:
         # > A server that receives a 100-continue expectation in an HTTP/1.0 request MUST ignore that expectation.
         drops |= _NO_EXPECT
-    return tuple(b": ".join(line) for line in _with_hop_counted(head) if line[0].lower() not in drops)
+    # > a user agent that sends Host SHOULD send it as the first field in the header section of a request
+    lines = [b"%b %b HTTP/1.1\r\nHost: %b" % (head.method, path, host)]
+    lines += [b": ".join(line) for line in _with_hop_counted(head) if line[0].lower() not in drops]
+    lines += _framing_lines(framing)
+    lines += _connection_lines(head, options, b"", keep_upgrade=keep_upgrade)
+    # > An intermediary […] MUST send an appropriate Via header field […] in each message that it forwards.
+    lines.append(via)
+    lines += map(_field_line, extra)
+    lines.append(_END_OF_HEAD)
+    return b"\r\n".join(lines)
 
 
 def downstream_framing(framing: Framing, client_minor: int) -> Framing:
@@ -142,26 +151,29 @@ def forward_response_head(
         # > A proxy MUST forward 1xx responses unless the proxy itself requested the generation of the 1xx response.
         # > a server MUST NOT send a 1xx response to an HTTP/1.0 client (RFC 9110 §15.2)
         return b""
-    lines = [*head.once(_response_lines)]
+    begun = head.once(_begin_response_head, framing, client_minor, keep_alive)
+    return b"\r\n".join((begun, *map(_field_line, extra), _END_OF_HEAD))
+
+
+def _begin_response_head(
+    head: ResponseHead,
+    framing: Framing,
+    client_minor: int,
+    keep_alive: bool,
+) -> bytes:
+    options = connection_options(head)
+    drops = _HOP_BY_HOP if options <= _HOP_BY_HOP else _HOP_BY_HOP | options
+    lines = [b"HTTP/1.1 %d %b" % (head.status, head.reason)]
+    lines += [b": ".join(line) for line in head.fields if line[0].lower() not in drops]
     lines += _length_of_absent_body(head) if framing.kind is BodyKind.NONE else _framing_lines(framing)
     if head.status >= 200:
         # > A server that sends a 426 MUST send an Upgrade header field (RFC 9110 §15.5.22)
         persistence = b"" if keep_alive and client_minor == 1 else b"keep-alive" if keep_alive else b"close"
-        lines += _connection_lines(head, persistence, keep_upgrade=head.status == 426)
+        lines += _connection_lines(head, options, persistence, keep_upgrade=head.status == 426)
     elif head.status == 101:
-        lines += _connection_lines(head, b"", keep_upgrade=True)
+        lines += _connection_lines(head, options, b"", keep_upgrade=True)
     lines.append(_NAMELESS.lines[head.minor])
-    lines += map(_field_line, extra)
-    lines.append(_END_OF_HEAD)
     return b"\r\n".join(lines)
-
-
-def _response_lines(head: ResponseHead) -> tuple[bytes, ...]:
-    """Write the status line, and the field lines that go on to the client as they are."""
-    options = connection_options(head)
-    drops = _HOP_BY_HOP if options <= _HOP_BY_HOP else _HOP_BY_HOP | options
-    kept = [b": ".join(line) for line in head.fields if line[0].lower() not in drops]
-    return (b"HTTP/1.1 %d %b" % (head.status, head.reason), *kept)
 
 
 def encode_chunk(data: bytes) -> bytes:
@@ -204,11 +216,11 @@ def _length_of_absent_body(head: ResponseHead) -> tuple[bytes, ...]:
     return () if length is None or head.status < 200 or head.status == 204 else (b"Content-Length: " + length,)
 
 
-def _connection_lines(head: Head, persistence: bytes, *, keep_upgrade: bool) -> list[bytes]:
+def _connection_lines(head: Head, options: frozenset[bytes], persistence: bytes, *, keep_upgrade: bool) -> list[bytes]:
     """Write the hop-by-hop fields of the next hop: Upgrade, TE, and the Connection field that names them."""
     lines = []
     named = [persistence] if persistence else []
-    if keep_upgrade and b"upgrade" in connection_options(head) and (protocols := head.get_all(b"upgrade")):
+    if keep_upgrade and b"upgrade" in options and (protocols := head.get_all(b"upgrade")):
         lines.append(b"Upgrade: " + b", ".join(protocols))
         named.append(b"upgrade")
     # > A sender of TE MUST also send a "TE" connection option within the Connection header field

@@ -6,15 +6,14 @@ of them twice or as a list, any transfer coding but `chunked`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import Enum
-from typing import Final
+from enum import StrEnum
+from typing import Final, NamedTuple
 
 from pinproxy.http1.grammar import DIGITS, MAX_LENGTH, REQUESTS, RESPONSES, Side
 from pinproxy.http1.head import Head, RequestHead, ResponseHead
 
 
-class BodyKind(Enum):
+class BodyKind(StrEnum):
     """How a body is delimited."""
 
     NONE = "none"
@@ -23,9 +22,11 @@ class BodyKind(Enum):
     UNTIL_CLOSE = "until-close"
 
 
-@dataclass(frozen=True, slots=True)
-class Framing:
-    """How a body is delimited, and its length in bytes where that is known (`LENGTH` only; else 0)."""
+class Framing(NamedTuple):
+    """How a body is delimited, and its length in bytes where that is known (`LENGTH` only; else 0).
+
+    A tuple, for what is remembered with a head is found by it (`head.once`).
+    """
 
     kind: BodyKind
     length: int = 0

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, Self, TypeVar, TypeVarTuple
 
 import httptools
 
@@ -28,8 +28,9 @@ _LLHTTP_DISAGREES: Final = (
 
 
 _Index = dict[bytes, tuple[bytes, ...]]
-_Done = dict[Callable[[Any], object], Any]
+_Done = dict[object, Any]
 T = TypeVar("T")
+GivenTs = TypeVarTuple("GivenTs")
 
 
 class _FieldLookup:
@@ -50,16 +51,18 @@ class _FieldLookup:
         object.__setattr__(self, "_values", index)
         object.__setattr__(self, "_done", {})
 
-    def once(self, work: Callable[[Self], T]) -> T:
+    def once(self, work: Callable[[Self, *GivenTs], T], *given: *GivenTs) -> T:
         """Do work on this head once, however often its result is asked for, and however often the head comes again.
 
         Args:
             work: A pure function. What it raises is not remembered.
+            given: Its further arguments, hashable.
         """
+        key = (work, *given) if given else work
         try:
-            result: T = self._done[work]
+            result: T = self._done[key]
         except KeyError:
-            result = self._done[work] = work(self)
+            result = self._done[key] = work(self, *given)
         return result
 
     def get(self, name: bytes) -> bytes | None:

@@ -37,7 +37,8 @@ class OwnName:
     def has_seen(self, head: RequestHead) -> bool:
         """Tell whether a request has passed us before."""
         # Anywhere in the field: 64 random bits stand there for no other reason, however others have put it together again.
-        return any(self.pseudonym in value.lower() for value in head.get_all(b"via"))
+        values = head.get_all(b"via")
+        return bool(values) and any(self.pseudonym in value.lower() for value in values)
 
 
 def make_own_name(random: bytes) -> OwnName:

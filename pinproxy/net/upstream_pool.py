@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
 from typing import Generic, Protocol, TypeVar
 
 from pinproxy.authority import Authority
@@ -28,6 +27,9 @@ class Poolable(Expiring, Protocol):
         """Close it; nothing is in flight."""
 
 
+_IN_USE = float("inf")
+"""As a deadline: a connection in use has none here, and is not taken off the watch just to be put back on it."""
+
 ConnectionT = TypeVar("ConnectionT", bound=Poolable)
 
 
@@ -38,7 +40,7 @@ class UpstreamPool(Generic[ConnectionT]):
         """Start empty."""
         self._limits = limits
         self._deadlines = deadlines
-        self._idle: defaultdict[Authority, list[ConnectionT]] = defaultdict(list)
+        self._idle: dict[Authority, list[ConnectionT]] = {}
 
     def take(self, authority: Authority, rule: HostRule | None) -> ConnectionT | None:
         """Take an idle connection that was verified under this rule, or None.
@@ -47,29 +49,33 @@ class UpstreamPool(Generic[ConnectionT]):
         identity of rules that a reload left as they were).
         """
         while idle := self._idle.get(authority):
-            connection = idle[-1]
-            self.remove(connection)
+            connection = idle.pop()
+            if not idle:
+                del self._idle[authority]
             if connection.rule is rule:
+                connection.deadline = _IN_USE
                 return connection
+            self._deadlines.discard(connection)
             connection.close()
         return None
 
     def put(self, connection: ConnectionT, current_rule: HostRule | None) -> None:
         """Keep a connection for later, or close it: too many, or its rule is no longer the one in force."""
-        waiting = len(self._idle.get(connection.authority, ()))
-        if connection.rule is not current_rule or waiting >= self._limits.pool_idle_connections:
+        idle = self._idle.get(connection.authority, [])
+        if connection.rule is not current_rule or len(idle) >= self._limits.pool_idle_connections:
             connection.close()
             return
         connection.deadline = asyncio.get_running_loop().time() + self._limits.pool_idle_seconds
         self._deadlines.add(connection)
-        self._idle[connection.authority].append(connection)
+        idle.append(connection)
+        self._idle[connection.authority] = idle
 
     def remove(self, connection: ConnectionT) -> None:
-        """Forget a connection that closed while it was idle; unknown ones are fine."""
+        """Forget a connection that has closed; unknown ones are fine."""
+        self._deadlines.discard(connection)
         idle = self._idle.get(connection.authority)
         if idle and connection in idle:
             idle.remove(connection)
-            self._deadlines.discard(connection)
             if not idle:
                 del self._idle[connection.authority]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from pinproxy.authority import Authority, parse_authority
 from pinproxy.errors import BadRequest
@@ -17,9 +17,8 @@ from pinproxy.proxy.record import Record
 _DEFAULT_PORTS = {b"http": 80, b"https": 443}
 
 
-@dataclass(frozen=True, slots=True)
-class Errand:
-    """Where a request goes.
+class Errand(NamedTuple):
+    """Where a request goes. A tuple, for each request has one.
 
     Attributes:
         authority: The origin.
@@ -47,15 +46,24 @@ def by_target(request: RequestHead, proxy: Proxy, record: Record) -> Errand:
         raise BadRequest("CONNECT comes first on a connection, or on one of its own")
     if target.form is not TargetForm.ABSOLUTE:
         raise BadRequest("expected an absolute target, as `GET http://host/path`: this is a forward proxy, not an origin")
-    asked, secured = asked_authority(target), secured_authority(target)
+    asked, secured = request.once(_destinations)
     record.authority = secured
     rule = record.rule = proxy.policy.rule_for(secured)
     if rule is not None:
-        return Errand(secured, rule, target.path, host_field(str(secured).encode("ascii"), b"https"))
+        return Errand(secured, rule, target.path, request.once(_host, secured, b"https"))
     if target.scheme == b"https":
         raise BadRequest(f"{secured} is not listed, so nothing says how to verify it; list it, or use CONNECT")
     record.authority, record.mode = asked, "plain"
-    return Errand(asked, None, target.path, host_field(str(asked).encode("ascii"), b"http"))
+    return Errand(asked, None, target.path, request.once(_host, asked, b"http"))
+
+
+def _destinations(request: RequestHead) -> tuple[Authority, Authority]:
+    target = request_target(request)
+    return asked_authority(target), secured_authority(target)
+
+
+def _host(_request: RequestHead, authority: Authority, scheme: bytes) -> bytes:
+    return host_field(str(authority).encode("ascii"), scheme)
 
 
 def asked_authority(target: RequestTarget) -> Authority:

@@ -61,7 +61,7 @@ class ResponseWriter:
 
     def interim(self, head: ResponseHead) -> None:
         """Take a 1xx head."""
-        if _speaks_as_us(head):
+        if head.once(_speaks_as_us):
             head = dataclasses.replace(head, fields=_not_ours(head.fields))
         self._pieces.append(forward_response_head(head, NO_BODY, client_minor=self._minor, keep_alive=True))
 
@@ -73,7 +73,7 @@ class ResponseWriter:
             framing: Of the body as it comes from the origin.
             keep_alive: Whether the connection may live on, as far as the caller is concerned.
         """
-        if _speaks_as_us(head):
+        if head.once(_speaks_as_us):
             head = dataclasses.replace(head, fields=_not_ours(head.fields))
         self.status = head.status
         self._framing = framing = downstream_framing(framing, self._minor)

@@ -20,9 +20,10 @@ import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor
 
 from pinproxy.policy.verdict import Decision, printable
-from pinproxy.report.connection_line import connection_line, format_time
+from pinproxy.report.connection_line import connection_line
 from pinproxy.report.event import ConnectionEvent
 from pinproxy.report.line_sink import LineSink
+from pinproxy.report.timestamp import Timestamps, format_time
 
 Format = Literal["auto", "json", "console"]
 Level = Literal["debug", "info", "warning", "error"]
@@ -61,6 +62,7 @@ class Log:
         self.logger: FilteringBoundLogger = structlog.wrap_logger(
             self._sink, processors=self.processors, wrapper_class=self.wrapper_class, cache_logger_on_first_use=True
         ).bind()
+        self._timestamps = Timestamps()
         self._lowest = logging.getLevelNamesMapping()[level.upper()]
         # What a person is to read, and what is cut because it is too long, takes the way of every other line.
         self._longest_direct = -1 if is_text else _LONGEST_LINE
@@ -80,7 +82,7 @@ class Log:
         level, number = ("info", logging.INFO) if event.decision is _ALLOW else ("warning", logging.WARNING)
         if number < self._lowest:
             return
-        line = connection_line(event, level)
+        line = connection_line(event, level, self._timestamps.format(event.at))
         if len(line) <= self._longest_direct:
             self._sink.msg(f"{line}\n".encode("ascii"))
         else:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -19,6 +19,7 @@ from pinproxy.authority import Authority
 from pinproxy.policy.rule import PinsOnly
 from pinproxy.policy.verdict import Decision
 from pinproxy.report.log import Log, redact
+from pinproxy.report.timestamp import Timestamps, format_time
 from tests.unit.report.events import API_RULE, BACKUP_PIN, LEAF_PIN, event, refused, rule
 
 # The order of spec and documentation; `detail` follows where there is one.
@@ -209,6 +210,16 @@ def test_a_time_has_milliseconds_and_utc(log_file: LogFile) -> None:
     """A whole second has them too: fields of changing width break naive parsers."""
     log_file.log.connection(event(at=datetime(2027, 1, 1, tzinfo=UTC)))
     assert log_file.lines[0]["timestamp"] == "2027-01-01T00:00:00.000Z"
+
+
+def test_each_time_is_its_own_in_whatever_order_they_come() -> None:
+    """The text of the last second is kept: an earlier instant, another day and the last microsecond get theirs."""
+    times = Timestamps()
+    second = datetime(2027, 1, 1, 12, 0, 59, tzinfo=UTC)
+    apart = [0.0, 0.001, 0.999999, 1.0, 0.5, -0.000001, -1.0, 86400.0, 86400.25, 0.0]
+    told = [times.format(second + timedelta(seconds=seconds)) for seconds in apart]
+    assert told == [format_time(second + timedelta(seconds=seconds)) for seconds in apart]
+    assert told[2:6] == [f"2027-01-01T12:{rest}Z" for rest in ("00:59.999", "01:00.000", "00:59.500", "00:58.999")]
 
 
 def reader_and_writer() -> tuple[int, TextIO]:

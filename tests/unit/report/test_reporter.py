@@ -70,7 +70,7 @@ def test_a_missing_backup_is_told_once_and_so_is_its_return(told: Told) -> None:
 def test_a_defect_in_one_taker_reaches_neither_the_others_nor_the_caller(told: Told) -> None:
     """Counted each time, with its traceback in the log once."""
     told.reporter.reload_succeeded(PolicyTable((API_RULE,)), NOW)
-    broken = event(mode=["no", "key", "of", "a", "dictionary"])
+    broken = event(bytes_up="3")
     for _ in range(3):
         told.reporter.emit(broken)
     assert told.metrics.failures == {"log": 0, "metrics": 3, "book": 0, "observations": 0}
