@@ -219,8 +219,8 @@ async def _ask(opener: UpstreamOpener, destination: Destination, rule: HostRule,
 def _excused(handshake: Handshake) -> Handshake:
     """Take a failed handshake for "no such certificate" where the same server finished another one.
 
-    > RFC 5246 §7.4.1.3, RFC 8446 §4.1.1: a server that finds nothing acceptable ends with a handshake_failure alert; some only
-    > hang up.
+    A server that finds nothing acceptable in an offer ends with a handshake_failure alert (RFC 5246 §7.4.1.3, RFC 8446 §4.1.1);
+    some only hang up.
     """
     if not isinstance(handshake.error, TlsHandshakeFailed | TlsVersion):
         return handshake

@@ -36,7 +36,7 @@ class PublicSuffixes:
         if name in _PRIVATE or name in self.except_for or is_ip_address(name):
             return False
         parent = name.partition(".")[2]
-        # > publicsuffix.org, algorithm: If no rules match, the prevailing rule is "*".
+        # > publicsuffix.org/list: If no rules match, the prevailing rule is "*".
         return not parent or name in self.names or parent in self.below
 
 
@@ -44,7 +44,7 @@ def parse_public_suffixes(text: str) -> PublicSuffixes:
     """Read the list's text form; a line that is no name is passed over."""
     found: dict[str, set[str]] = {"": set(), "*.": set(), "!": set()}
     for line in text.splitlines():
-        # > publicsuffix.org, format: Each line is only read up to the first whitespace; … lines starting with // are ignored.
+        # > publicsuffix.org/list: Each line is only read up to the first whitespace; entire lines can also be commented using //.
         rule = line.split(maxsplit=1)[0] if line.strip() else "//"
         if rule.startswith("//"):
             continue
