@@ -79,9 +79,11 @@ def _measure(wanted: list[str], peers: list[Peer], scale: Scale, command: str, o
             missing = {peer.name: "not installed" for peer in peers if peer.name not in versions}
             left_out = {peer: reason for peer, reason in reasons.items() if reason} | missing
             asked = [peer for peer in peers if peer.name not in left_out]
+            before = time.monotonic()
             rows = run_scenario(stage, scenario, asked, scale, lambda line: print(line, flush=True))
-            results.scenarios[name] = Found.of(scenario, rows, left_out)
-            results.took_seconds = time.monotonic() - began
+            after = time.monotonic()
+            results.scenarios[name] = Found(scenario.title, scenario.figures, rows, left_out, round(after - before, 1))
+            results.took_seconds = round(after - began, 1)
             results.write(out / "results.json")
     return results
 

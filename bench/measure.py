@@ -34,8 +34,8 @@ class Scale:
     distinct_hosts: int = 1000
 
 
-FULL = Scale(seconds=2.5, repetitions=3, tunnels=2000, pause_seconds=60)
-QUICK = Scale(seconds=1.0, repetitions=1, tunnels=400, pause_seconds=10, distinct_hosts=200)
+FULL = Scale(seconds=2.0, repetitions=3, tunnels=2000, pause_seconds=60)
+QUICK = Scale(seconds=1.0, repetitions=1, tunnels=400, pause_seconds=10, distinct_hosts=500)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.measure import Figure, Row, Scale, Scenario
+from bench.measure import Figure, Row, Scale
 from bench.process import REPOSITORY
 from bench.procfs import processor_name
 
@@ -28,17 +28,14 @@ class Found:
         figures: Its figures.
         rows: One for each peer asked.
         left_out: Why, for each peer not asked.
+        took_seconds: To measure.
     """
 
     title: str
     figures: tuple[Figure, ...]
     rows: list[Row]
     left_out: dict[str, str]
-
-    @classmethod
-    def of(cls, scenario: Scenario, rows: list[Row], left_out: dict[str, str]) -> Found:
-        """Take title and figures from the scenario."""
-        return cls(scenario.title, scenario.figures, rows, left_out)
+    took_seconds: float = 0.0
 
 
 @dataclass
@@ -93,6 +90,7 @@ class Results:
                 tuple(Figure(**figure) for figure in found["figures"]),
                 [Row(**row) for row in found["rows"]],
                 found["left_out"],
+                found["took_seconds"],
             )
             for name, found in value.pop("scenarios").items()
         }
