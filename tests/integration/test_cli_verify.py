@@ -18,6 +18,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from pinproxy.authority import Authority
 from pinproxy.cli.exit_code import ExitCode
 from pinproxy.cli.main import invoke
+from pinproxy.cli.survey_json import describe_surveys
+from pinproxy.cli.verify import exit_code_of
 from pinproxy.limits import Limits
 from pinproxy.net.dial import Dialler
 from pinproxy.net.own_addresses import OwnAddresses
@@ -286,6 +288,15 @@ def test_an_address_that_does_not_answer_is_told_of_beside_one_that_does() -> No
         found = surveyed(host_rule([LEAF.pin], ROOT.anchors), origin.port, ["127.0.0.1", "127.0.0.3"])
     assert found.outcome is Outcome.UNREACHABLE
     assert [handshake.way for handshake in found.handshakes if handshake.address.startswith("127.0.0.3")] == [None]
+
+
+def test_a_name_without_an_address_is_exit_1_with_its_reason() -> None:
+    """There is nobody to shake hands with, and no handshake that could be wrong."""
+    found = surveyed(host_rule([LEAF.pin], ROOT.anchors), 443, [])
+    described = describe_surveys([found], [], exit_code_of([found]))
+    assert described["exit_code"] == ExitCode.FAILURE
+    (host,) = described["hosts"]
+    assert (host["outcome"], host["code"], host["handshakes"]) == ("unreachable", "dns_failed", [])
 
 
 def test_a_server_that_asks_who_we_are_is_shown_the_certificate_of_the_rule() -> None:
