@@ -230,6 +230,7 @@ async def test_every_answer_forbids_caching_sniffing_and_other_sites(admin: Admi
     assert response.headers["Server"] == "pinproxy"
 
 
+@pytest.mark.attack("a change of state through the admin server", expect="neutralise", topic="control", motive="CVE-2025-23217")
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"])
 @pytest.mark.parametrize("path", ["/", "/metrics", "/nothing"])
 async def test_nothing_but_reading_is_allowed(admin: Admin, path: str, method: str) -> None:
@@ -254,6 +255,9 @@ async def test_addresses_localhost_and_configured_names_pass(admin: Admin, host:
     assert status == 200
 
 
+@pytest.mark.attack(
+    "DNS rebinding against the admin server", expect="neutralise", topic="control", motive="CVE-2018-14505; CVE-2025-23217"
+)
 @pytest.mark.parametrize(
     "host",
     [

@@ -116,6 +116,11 @@ NO_HANDSHAKE: dict[str, tuple[Handler, str, int]] = {
 }
 
 
+@pytest.mark.attack(
+    "an origin that hangs, resets, closes or speaks no TLS instead of shaking hands",
+    expect=("tls_handshake_failed", "handshake_timeout"),
+    topic="faults",
+)
 @each_way
 @pytest.mark.parametrize(("handler", "code", "status"), NO_HANDSHAKE.values(), ids=NO_HANDSHAKE.keys())
 async def test_an_origin_without_a_handshake_is_denied(way: Way, handler: Handler, code: str, status: int) -> None:
@@ -157,6 +162,7 @@ async def refusal(way: Way, proxy: RunningProxy, host: str = HOST) -> tuple[int,
     return answer.status, answer.code
 
 
+@pytest.mark.attack("a port that nobody listens on", expect="dial_refused", topic="faults")
 @each_way
 async def test_a_port_that_nobody_listens_on_is_a_refused_dial(way: Way) -> None:
     """RFC 9209 has a word for it, and the client gets to read it."""
@@ -164,6 +170,7 @@ async def test_a_port_that_nobody_listens_on_is_a_refused_dial(way: Way) -> None
         assert await refusal(way, proxy) == (502, "dial_refused")
 
 
+@pytest.mark.attack("a name that does not resolve", expect="dns_failed", topic="faults")
 @each_way
 async def test_a_name_without_an_address_is_a_dns_failure(way: Way) -> None:
     """Listed, and nobody has heard of it."""

@@ -51,6 +51,7 @@ def test_run_serves_is_healthy_and_ends_with_0_on_sigterm(tmp_path: Path) -> Non
             assert pinproxy("healthcheck", PINPROXY_ADMIN=admin).returncode == ExitCode.FAILURE
 
 
+@pytest.mark.attack("SIGTERM with responses and tunnels in flight", expect="serve", topic="faults", motive="Envoy's drain")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_what_is_in_flight_is_finished_before_the_end(number: signal.Signals, tmp_path: Path) -> None:
     """Draining: the response that was under way arrives, then the exit code is 0."""
@@ -77,6 +78,7 @@ def test_what_is_in_flight_is_finished_before_the_end(number: signal.Signals, tm
             assert command.process.wait(20) == ExitCode.OK
 
 
+@pytest.mark.attack("a drain that takes too long: the second signal ends it", expect="cut", topic="faults")
 def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
     """An operator who insists is not made to wait for `limits.drain_seconds`."""
     asked, go = threading.Event(), threading.Event()

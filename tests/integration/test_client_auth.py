@@ -92,6 +92,9 @@ async def test_a_user_with_the_right_password_is_served(send: Send, credentials:
     assert line["user"] == ("alice" if credentials is ALICE else "böb")
 
 
+@pytest.mark.attack(
+    "a client without credentials, or with wrong ones", expect="auth_required", topic="control", motive="RFC 9110 §11.7.1"
+)
 @each_form
 @pytest.mark.parametrize("credentials", WRONG)
 async def test_nobody_else_is(send: Send, credentials: str, stage: Stage) -> None:
@@ -104,6 +107,7 @@ async def test_nobody_else_is(send: Send, credentials: str, stage: Stage) -> Non
     assert stage.origin.connections == 0
 
 
+@pytest.mark.attack("a client without credentials asks which hosts are listed", expect="auth_required", topic="control")
 @each_form
 async def test_nobody_learns_from_a_refusal_which_hosts_are_listed(send: Send, stage: Stage) -> None:
     """Who is asked first is asked before anything else is decided."""
@@ -173,6 +177,7 @@ async def test_what_was_right_once_is_not_computed_again(monkeypatch: pytest.Mon
     assert len(checks) <= 2
 
 
+@pytest.mark.attack("wrong passwords without end, to fill the memory of right ones", expect="bound", topic="resources")
 async def test_what_was_wrong_is_computed_each_time_and_never_remembered() -> None:
     """Nor is a right password of one user good for another, however the two are cut."""
     auth = ClientAuth({"a": quick_hash("bc"), "ab": quick_hash("zz")})
@@ -226,6 +231,7 @@ async def test_users_of_the_configuration_are_asked_and_a_reload_changes_them(tm
         assert await asyncio.to_thread(ask, proxy.port) == "auth_required"
 
 
+@pytest.mark.attack("a reload that would stop asking clients who they are", expect="keep", topic="control")
 async def test_addresses_that_stay_bound_ask_on_after_a_reload_that_moves_elsewhere(tmp_path: Path) -> None:
     """Settings without users are right for the new address, and not for the one that is bound until the next start."""
     open_to_all = (
@@ -290,6 +296,7 @@ def held_open(proxy: RunningProxy) -> ssl.SSLSocket:
     return tls
 
 
+@pytest.mark.attack("an open tunnel of a user who was removed", expect="auth_required", topic="faults")
 async def test_an_open_tunnel_of_a_removed_user_is_cut(stage: Stage) -> None:
     """Who may no longer come in may not stay; the log says why."""
     with await asyncio.to_thread(held_open, stage.proxy) as tls:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+
 from tests.harness.clients import Way, ask, each_way
 from tests.harness.pki import make_leaf, make_root
 from tests.harness.running import HOST, host_rule, running_proxy
@@ -31,6 +33,12 @@ def collect_defects() -> list[dict[str, Any]]:
     return told
 
 
+@pytest.mark.attack(
+    "a defect of the proxy: the request fails closed, and no exception text leaves",
+    expect="internal_error",
+    topic="faults",
+    motive="CVE-2024-2379",
+)
 @each_way
 async def test_a_defect_before_the_way_is_open_is_answered_with_500(way: Way) -> None:
     """CONNECT as well as a request: with code and id, and without a word of the exception."""
@@ -47,6 +55,12 @@ async def test_a_defect_before_the_way_is_open_is_answered_with_500(way: Way) ->
     assert str(defect["exception"]) == SECRET
 
 
+@pytest.mark.attack(
+    "a defect of the proxy: the request fails closed, and no exception text leaves",
+    expect="internal_error",
+    topic="faults",
+    motive="CVE-2024-2379",
+)
 async def test_a_socks5_client_is_answered_in_its_protocol() -> None:
     """One byte: general SOCKS server failure (RFC 1928 §6)."""
     told = collect_defects()

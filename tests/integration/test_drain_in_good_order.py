@@ -65,6 +65,7 @@ async def still_listens(proxy: RunningProxy) -> bool:
     return True
 
 
+@pytest.mark.attack("SIGTERM with responses and tunnels in flight", expect="serve", topic="faults", motive="Envoy's drain")
 async def test_a_response_in_flight_completes_and_is_the_last_of_its_connection() -> None:
     """The client asked for keep-alive and gets its whole answer, and then an end in good order."""
     slow = SlowOrigin()
@@ -108,6 +109,7 @@ async def test_a_request_without_a_drain_leaves_its_connection_open() -> None:
         assert await still_listens(proxy)
 
 
+@pytest.mark.attack("a request that comes while the proxy drains", expect="draining", topic="faults")
 async def test_a_request_half_received_is_told_why_it_goes_no_further() -> None:
     """An end without a word would look like a fault, and be tried again by some clients at once; 503 says `draining`."""
     async with origin_and_proxy(CONTEXT, PINS, TRUST) as (origin, proxy):
@@ -164,6 +166,7 @@ async def _until_active(proxy: RunningProxy) -> None:
             await asyncio.sleep(0.001)
 
 
+@pytest.mark.attack("a tunnel that does not end for a drain", expect="cut", topic="faults")
 async def test_tunnels_may_finish_until_the_deadline_and_are_cut_then() -> None:
     """`limits.drain_seconds`: a tunnel has no request boundary to stop at."""
 

@@ -119,6 +119,7 @@ async def test_a_client_may_end_its_direction_and_still_be_answered(version: ssl
 HALF = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nhalf of it"
 
 
+@pytest.mark.attack("truncation of a stream, hidden behind a close_notify", expect="cut", topic="faults", motive="RFC 8446 §6.1")
 @each_version
 async def test_a_response_that_is_cut_looks_cut_to_the_client(version: ssl.TLSVersion) -> None:
     """RFC 8446 §6.1: an end without close_notify may be an attacker's; it is not turned into a good one."""
@@ -160,6 +161,7 @@ async def test_a_response_that_ends_looks_ended_to_the_client(version: ssl.TLSVe
         assert (await proxy.connection())["code"] is None
 
 
+@pytest.mark.attack("truncation of a stream, hidden behind a close_notify", expect="cut", topic="faults", motive="RFC 8446 §6.1")
 @each_version
 async def test_a_request_that_is_cut_looks_cut_to_the_origin(version: ssl.TLSVersion) -> None:
     """The other direction: half an upload must not pass for a whole one."""

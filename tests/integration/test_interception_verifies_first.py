@@ -42,6 +42,12 @@ def minted(proxy: RunningProxy) -> list[str]:
 # --- the order of things -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.attack(
+    "a certificate of the local CA for a server that failed its verification",
+    expect="neutralise",
+    topic="secrets",
+    motive="Squid's mimicking; Superfish",
+)
 @pytest.mark.parametrize("is_true", [True, False])
 async def test_nothing_is_said_and_nothing_minted_while_the_handshake_is_on_its_way(*, is_true: bool) -> None:
     """The origin is connected and has not shown its certificate: no 200 yet. What comes then depends on the pins."""
@@ -180,6 +186,7 @@ async def test_what_is_no_tls_is_refused_with_an_alert_and_not_sent_up(words: by
         assert origin.received == b""
 
 
+@pytest.mark.attack("a ClientHello that never comes", expect="handshake_timeout", topic="resources", motive="slowloris")
 async def test_a_client_hello_that_never_comes_is_waited_for_only_so_long() -> None:
     """`limits.head_seconds` is a total: a byte now and then does not extend it."""
     async with origin_and_proxy(CONTEXT, [LEAF.pin], ROOT.anchors, limits=Limits(head_seconds=0.3)) as (origin, proxy):

@@ -179,6 +179,7 @@ async def test_many_bytes_come_out_whole_for_a_slow_reader() -> None:
     assert answer.partition(b"\r\n\r\n")[2] == body_of(size)
 
 
+@pytest.mark.attack("truncation of a stream, hidden behind a close_notify", expect="cut", topic="faults", motive="RFC 8446 §6.1")
 async def test_a_cut_answer_is_cut_for_the_client_too() -> None:
     """A body that ends with its connection must not look whole: the client sees no close_notify."""
 
@@ -205,6 +206,7 @@ async def test_a_client_with_a_certificate_of_the_ca_is_served(version: ssl.TLSV
         assert (await asyncio.to_thread(get, stage.proxy, make_client(clients()), version)).status == 200
 
 
+@pytest.mark.attack("a client without the certificate that listen_tls asks for", expect="client_tls_failed", topic="control")
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["1.2", "1.3"])
 @pytest.mark.parametrize("has_one", [False, True], ids=["none", "foreign"])
 async def test_a_client_without_one_is_refused_inside_the_handshake(version: ssl.TLSVersion, has_one: bool) -> None:
@@ -248,6 +250,7 @@ async def test_a_client_in_clear_is_told_so_in_clear() -> None:
         assert "use https:// in the proxy URL" in answer.problem["detail"]
 
 
+@pytest.mark.attack("a TLS client of the proxy that says nothing", expect="cut", topic="resources", motive="slowloris")
 async def test_a_client_that_says_nothing_is_let_go_in_time() -> None:
     """By an alert: it may be slow TLS."""
 
@@ -260,6 +263,9 @@ async def test_a_client_that_says_nothing_is_let_go_in_time() -> None:
         assert (await stage.proxy.connection())["code"] == "head_timeout"
 
 
+@pytest.mark.attack(
+    "one connection more than limits.connections", expect="overloaded", topic="resources", motive="smokescreen (464b111)"
+)
 async def test_one_client_too_many_is_turned_away_by_an_alert() -> None:
     """It takes no place, and the place of one that left is free again."""
     async with staged(limits=Limits(connections=1)) as stage:

@@ -100,6 +100,12 @@ async def digest_of_chunks(reader: asyncio.StreamReader) -> bytes:
     return found.digest()
 
 
+@pytest.mark.attack(
+    "a slow reader and a fast writer, in either direction and in each mode",
+    expect="bound",
+    topic="resources",
+    motive="asyncio's drain(); Envoy's watermarks",
+)
 async def test_a_client_that_does_not_read_holds_up_the_origin(digest: bytes) -> None:
     """64 MiB are not read from the origin before the client takes them; then they arrive as they were sent."""
 
@@ -121,6 +127,12 @@ async def test_a_client_that_does_not_read_holds_up_the_origin(digest: bytes) ->
     assert line["bytes_down"] == TOTAL
 
 
+@pytest.mark.attack(
+    "a slow reader and a fast writer, in either direction and in each mode",
+    expect="bound",
+    topic="resources",
+    motive="asyncio's drain(); Envoy's watermarks",
+)
 @pytest.mark.parametrize("is_chunked", [False, True])
 async def test_an_origin_that_does_not_read_holds_up_the_client(digest: bytes, *, is_chunked: bool) -> None:
     """The twin on the way up."""
@@ -216,6 +228,7 @@ async def test_what_a_client_sends_behind_its_request_stays_in_the_kernel() -> N
         client.reset()
 
 
+@pytest.mark.attack("pipelined requests from a client that reads no answer", expect="bound", topic="resources")
 async def test_pipelined_requests_wait_for_a_client_that_does_not_read() -> None:
     """The next one begins only when the answers to the last ones are taken: their number does not multiply what is held."""
     count, size = 600, 15_000

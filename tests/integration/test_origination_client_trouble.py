@@ -36,6 +36,12 @@ class Watched:
             self.has_ended.set()
 
 
+@pytest.mark.attack(
+    "a client that vanishes in the middle of its body: the origin sees a cut, and no whole request",
+    expect="cut",
+    topic="faults",
+    motive="RFC 9112 §8",
+)
 @pytest.mark.parametrize("framing", ["Content-Length: 9", "Transfer-Encoding: chunked"])
 @pytest.mark.parametrize("leaves", ["reset", "close", "half-close"])
 async def test_a_client_that_leaves_in_mid_upload_cuts_the_request(framing: str, leaves: str) -> None:
@@ -59,6 +65,7 @@ async def test_a_client_that_leaves_in_mid_upload_cuts_the_request(framing: str,
     assert b"0\r\n" not in watched.body
 
 
+@pytest.mark.attack("a client that vanishes in the middle of a response", expect="cut", topic="faults")
 async def test_a_client_that_vanishes_in_mid_download_ends_the_upstream_connection() -> None:
     """Nobody is left to read the rest."""
     watched = Watched(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf")
@@ -100,6 +107,7 @@ async def test_a_client_that_closes_in_mid_download_is_noticed_by_the_next_bytes
     assert line["code"] == "client_closed"
 
 
+@pytest.mark.attack("a client that vanishes while its upstream is opened", expect="client_closed", topic="faults")
 @pytest.mark.parametrize("is_reset", [True, False])
 async def test_a_client_that_vanishes_while_the_upstream_is_opened_sends_nothing(*, is_reset: bool) -> None:
     """No whole request whose client is gone, and after a reset not one byte of it; the next client is served."""

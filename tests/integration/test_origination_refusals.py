@@ -142,6 +142,7 @@ async def test_a_bad_chunk_in_the_middle_cuts_the_request(broken: bytes) -> None
     assert b"\r\n0\r\n" not in received
 
 
+@pytest.mark.attack("a head of 64 KiB and a byte", expect="head_too_large", topic="resources", motive="RFC 6585 §5")
 @pytest.mark.parametrize(("size", "status"), [(64 * 1024, 200), (64 * 1024 + 1, 431)])
 async def test_a_head_may_have_64_kib_and_not_a_byte_more(size: int, status: int) -> None:
     """431 (RFC 6585 §5), and the twin one byte shorter."""
@@ -154,6 +155,12 @@ async def test_a_head_may_have_64_kib_and_not_a_byte_more(size: int, status: int
         await stage.logged(1)
 
 
+@pytest.mark.attack(
+    "a head that comes a byte at a time: its deadline is for the whole of it",
+    expect="head_timeout",
+    topic="resources",
+    motive="slowloris",
+)
 @pytest.mark.parametrize("is_first", [True, False])
 async def test_a_head_that_does_not_come_to_its_end_is_given_up(*, is_first: bool) -> None:
     """408 after `limits.head_seconds` in all, on a connection that has served a request as well."""
@@ -169,6 +176,9 @@ async def test_a_head_that_does_not_come_to_its_end_is_given_up(*, is_first: boo
         await stage.logged(1 if is_first else 2)
 
 
+@pytest.mark.attack(
+    "a request body that stops in the middle", expect="cut", topic="resources", motive="slowloris; Squid's GHSA-jjq6"
+)
 async def test_a_body_that_stops_is_given_up() -> None:
     """Nothing moves for `limits.idle_seconds`: the client is to blame, and the origin sees a cut."""
     async with originating(limits=Limits(idle_seconds=0.1)) as stage:

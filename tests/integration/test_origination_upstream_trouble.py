@@ -146,6 +146,7 @@ async def test_a_cut_body_until_close_ends_in_a_reset_for_http_1_0(*, is_cut: bo
         await stage.logged(1)
 
 
+@pytest.mark.attack("an origin that takes the request and never answers", expect="upstream_timeout", topic="faults")
 @pytest.mark.parametrize("beginning", [b"", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 102 Processing\r\n\r\n"])
 async def test_an_origin_that_does_not_answer_is_given_up(beginning: bytes) -> None:
     """504 after `limits.response_head_seconds`."""
@@ -181,6 +182,7 @@ async def test_a_long_download_is_not_cut_by_the_bound_of_its_head() -> None:
     assert line["code"] is None
 
 
+@pytest.mark.attack("an origin whose body stops moving", expect="cut", topic="faults")
 async def test_a_body_that_stops_moving_is_cut() -> None:
     """`limits.idle_seconds` without a byte."""
     async with originating(hanging(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\na"), limits=Limits(idle_seconds=0.1)) as stage:
@@ -192,6 +194,7 @@ async def test_a_body_that_stops_moving_is_cut() -> None:
     assert line["code"] == "upstream_timeout"
 
 
+@pytest.mark.attack("an origin that does not read the request", expect="upstream_timeout", topic="faults")
 async def test_an_origin_that_does_not_read_is_given_up() -> None:
     """A request that does not move for `limits.idle_seconds`, and the origin is to blame."""
 

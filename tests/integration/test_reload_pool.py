@@ -113,6 +113,12 @@ async def test_a_host_that_was_taken_away_is_not_listed(way: Way) -> None:
 # --- between the dial and the first byte -------------------------------------------------------------------------------
 
 
+@pytest.mark.attack(
+    "pins are changed while tunnels and requests under the old ones are open",
+    expect="cut",
+    topic="faults",
+    motive="CVE-2022-21654; OkHttp rebuilds its client",
+)
 @each_way
 @pytest.mark.parametrize(
     ("before", "after", "code", "handshakes"),

@@ -68,6 +68,12 @@ ALLOWING: dict[str, tuple[tuple[Issued, ...], dict[str, Any]]] = {
 }
 
 
+@pytest.mark.attack(
+    "pins are changed while tunnels and requests under the old ones are open",
+    expect="cut",
+    topic="faults",
+    motive="CVE-2022-21654; OkHttp rebuilds its client",
+)
 @pytest.mark.parametrize(("pinned", "further"), DENYING.values(), ids=DENYING.keys())
 async def test_a_tunnel_that_the_new_table_denies_is_cut_at_once(pinned: tuple[Issued, ...], further: dict[str, Any]) -> None:
     """Both ends see a cut; the log has the reason."""

@@ -152,6 +152,7 @@ each_step = pytest.mark.parametrize("step", STEPS)
 # --- somebody leaves ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.attack("tunnels that come and go by the hundred, ended at every step", expect="bound", topic="resources")
 @each_step
 @pytest.mark.parametrize("how", ["close", "reset"])
 async def test_a_client_may_leave_at_any_step_and_nothing_stays_open(
@@ -244,6 +245,12 @@ async def test_the_chain_of_the_wire_and_not_that_of_the_preflight_is_held_again
                         await asyncio.to_thread(sock.recv, 1)
 
 
+@pytest.mark.attack(
+    "pins are changed between a preflight and the verdict on the wire",
+    expect="pin_mismatch",
+    topic="faults",
+    motive="CVE-2022-21654",
+)
 async def test_a_reload_between_the_preflight_and_the_verdict_counts() -> None:
     """The rule that let the tunnel begin is gone by the time it is verified: not one byte of data passes."""
     holds = asyncio.Event()
@@ -353,6 +360,7 @@ async def test_a_server_that_cuts_an_open_tunnel_is_the_one_who_is_named() -> No
         assert (await proxy.connection())["code"] == "upstream_closed"
 
 
+@pytest.mark.attack("tunnels that come and go by the hundred, ended at every step", expect="bound", topic="resources")
 async def test_two_hundred_tunnels_come_and_go_and_leave_nothing() -> None:
     """Descriptors are used again at once here; none is watched for somebody who is gone."""
     await _settled()

@@ -117,6 +117,7 @@ async def test_a_refusal_is_told_to_all_who_waited_and_is_not_kept() -> None:
         assert origin.connections == 2
 
 
+@pytest.mark.attack("the client whose tunnel made the preflight leaves; others wait for it", expect="serve", topic="faults")
 async def test_one_who_leaves_does_not_end_what_the_others_wait_for() -> None:
     """The first to ask is not the owner."""
     gate = asyncio.Event()
@@ -132,6 +133,7 @@ async def test_one_who_leaves_does_not_end_what_the_others_wait_for() -> None:
         assert origin.handshakes == 1
 
 
+@pytest.mark.attack("a preflight that hangs while tunnels wait for it", expect="handshake_timeout", topic="faults")
 async def test_a_server_that_hangs_releases_all_who_wait_at_the_deadline() -> None:
     """`limits.handshake_seconds`, counted from the first; the next to ask begins anew."""
     never = asyncio.Event()

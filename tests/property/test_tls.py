@@ -76,6 +76,9 @@ def test_random_bytes_are_read_refused_or_waited_for(data: bytes, opening: bytes
     assert whole is None or isinstance(whole, ClientHello) or whole in {"NotTls", "ClientHelloInvalid"}
 
 
+@pytest.mark.attack(
+    "a ClientHello without an end, and a server flight without one", expect="bound", topic="resources", motive="RFC 8446 §5.1"
+)
 def test_an_endless_hello_ends_at_the_bound() -> None:
     """Records without end that never complete a message are refused at the bound."""
     reader = ClientHelloReader()
@@ -157,6 +160,9 @@ def test_no_mutated_flight_verifies_with_other_bytes_than_were_signed(data: byte
     assert (server_hello.random, exchange.params) == (true_hello.random, true_exchange.params)
 
 
+@pytest.mark.attack(
+    "a ClientHello without an end, and a server flight without one", expect="bound", topic="resources", motive="RFC 8446 §5.1"
+)
 def test_an_endless_flight_ends_at_the_bound() -> None:
     """A certificate list that never completes is refused at the bound and not kept."""
     hello = refragment(FLIGHTS[0].server_bytes, 16_000)[:200]

@@ -7,6 +7,8 @@ from dataclasses import replace
 from datetime import timedelta
 from html.parser import HTMLParser
 
+import pytest
+
 from pinproxy.admin.status_page import render_status_page
 from pinproxy.admin.view import AdminView, Condition
 from pinproxy.authority import Authority
@@ -148,6 +150,9 @@ def test_a_draining_proxy_says_so() -> None:
     assert "draining" in Page(API_RULE, condition=Condition(listeners_bound=False, is_draining=True)).show().words
 
 
+@pytest.mark.attack(
+    "HTML in a host name or certificate, shown on the status page", expect="neutralise", topic="control", motive="CWE-79"
+)
 def test_text_of_other_people_is_text() -> None:
     """Names, notes and certificate subjects add no element to the page."""
     evil = "</pre></style><script>alert(1)</script><img src=//x onerror=x>'\""
@@ -163,6 +168,9 @@ def test_text_of_other_people_is_text() -> None:
     assert elements(evil) == elements("harmless")
 
 
+@pytest.mark.attack(
+    "HTML in a host name or certificate, shown on the status page", expect="neutralise", topic="control", motive="CWE-79"
+)
 def test_the_page_asks_for_nothing_from_elsewhere_and_runs_nothing() -> None:
     """In an incident there may be no network but this."""
     page = Page(API_RULE)

@@ -53,6 +53,7 @@ def test_anything_else_is_nobody(lines: tuple[bytes, ...]) -> None:
     assert proxy_credentials(head(*lines)) is None
 
 
+@pytest.mark.attack("a client's password in a text", expect="neutralise", topic="secrets", motive="CWE-532")
 def test_a_password_is_in_no_text() -> None:
     """`repr` is what tracebacks show."""
     assert repr(BasicCredentials(b"alice", b"secret")) == "BasicCredentials(user=b'alice')"

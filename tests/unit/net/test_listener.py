@@ -117,6 +117,9 @@ async def test_a_port_can_be_bound_again_at_once() -> None:
     again.close()
 
 
+@pytest.mark.attack(
+    "no descriptor is left to accept with", expect="bound", topic="resources", motive="EMFILE; asyncio waits a second"
+)
 async def test_without_descriptors_accepting_pauses_and_goes_on_afterwards() -> None:
     """EMFILE leaves the client in the backlog, where a listener that is always readable would spin; it says so once."""
     told: asyncio.Queue[dict[str, Any]] = asyncio.Queue()

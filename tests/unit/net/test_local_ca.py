@@ -131,6 +131,12 @@ def test_a_root_signs_leaves_and_nothing_else(ca: LocalCa) -> None:
     assert root.subject.rfc4514_string() == f"CN=pinproxy local CA {digest[:4].hex()}"
 
 
+@pytest.mark.attack(
+    "the local CA's key, stolen, and used for hosts that it was not made for (`constrain_names`)",
+    expect="neutralise",
+    topic="secrets",
+    motive="RFC 5280 §4.2.1.10",
+)
 def test_a_constrained_root_names_only_what_it_may() -> None:
     """RFC 5280 §4.2.1.10: permitted names with their subdomains pass; other names, and every address, do not."""
     ca = LocalCa.create_in_memory(NOW, permitted_hosts=("example.com",))
@@ -175,6 +181,9 @@ def test_a_leaf_never_outlives_its_ca_and_a_dead_ca_mints_nothing(ca: LocalCa) -
         ca.server_context("last.example", None, end)
 
 
+@pytest.mark.attack(
+    "a hundred thousand host names, each of which wants a certificate of the local CA", expect="bound", topic="resources"
+)
 def test_the_cache_is_bounded_and_forgets_the_least_recently_used() -> None:
     """100,000 names cost time, not memory."""
     ca = LocalCa(*_root_and_key(), max_contexts=2)
@@ -186,6 +195,9 @@ def test_the_cache_is_bounded_and_forgets_the_least_recently_used() -> None:
     assert ca.server_context("2.example", None, NOW) is not second
 
 
+@pytest.mark.attack(
+    "a TLS context that is forgotten while connections use it", expect="serve", topic="resources", motive="CVE-2026-19445"
+)
 def test_an_evicted_context_serves_the_connections_it_has() -> None:
     """CVE-2026-19445: nothing in use is freed."""
     ca = LocalCa(*_root_and_key(), max_contexts=1)
@@ -196,6 +208,7 @@ def test_an_evicted_context_serves_the_connections_it_has() -> None:
         assert tls.recv(1) == b"x"
 
 
+@pytest.mark.attack("a private key in a log or an error", expect="neutralise", topic="secrets", motive="CWE-532")
 def test_no_key_is_in_repr_or_log(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
     """Neither object nor log nor error holds key material."""
     caplog.set_level(logging.DEBUG)
@@ -256,6 +269,12 @@ def _refusal(directory: Path, now: datetime = NOW) -> str:
     return str(refusal.value)
 
 
+@pytest.mark.attack(
+    "the local CA's key: readable by others, a link, somebody else's, half there, or in a repository",
+    expect="not start",
+    topic="secrets",
+    motive="Superfish; eDellRoot",
+)
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o660, 0o610])
 def test_a_key_that_others_may_touch_is_refused(tmp_path: Path, mode: int) -> None:
     """Who could read it once may still have it; mode 0600 (and 0400) pass."""
@@ -266,6 +285,12 @@ def test_a_key_that_others_may_touch_is_refused(tmp_path: Path, mode: int) -> No
     assert LocalCa.load_or_create(tmp_path, NOW).ca_pem
 
 
+@pytest.mark.attack(
+    "the local CA's key: readable by others, a link, somebody else's, half there, or in a repository",
+    expect="not start",
+    topic="secrets",
+    motive="Superfish; eDellRoot",
+)
 def test_a_key_behind_a_symbolic_link_is_refused(tmp_path: Path) -> None:
     """A link may point to what somebody else controls; the file itself passes."""
     _, key = _stored(tmp_path)
@@ -285,6 +310,12 @@ def test_a_key_that_is_a_fifo_is_refused_without_waiting(tmp_path: Path) -> None
     assert "not a regular file" in _refusal(tmp_path)
 
 
+@pytest.mark.attack(
+    "the local CA's key: readable by others, a link, somebody else's, half there, or in a repository",
+    expect="not start",
+    topic="secrets",
+    motive="Superfish; eDellRoot",
+)
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
 def test_a_key_of_somebody_else_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only this process's user and root may own it; seen by a process of another uid."""
@@ -295,6 +326,12 @@ def test_a_key_of_somebody_else_is_refused(tmp_path: Path, monkeypatch: pytest.M
     assert LocalCa.load_or_create(tmp_path, NOW).ca_pem
 
 
+@pytest.mark.attack(
+    "the local CA's key: readable by others, a link, somebody else's, half there, or in a repository",
+    expect="not start",
+    topic="secrets",
+    motive="Superfish; eDellRoot",
+)
 @pytest.mark.parametrize("name", ["ca.key", "ca.pem"])
 def test_half_a_ca_is_refused_and_not_replaced(tmp_path: Path, name: str) -> None:
     """The file that is left may be trusted by clients, so nothing is made anew over it."""
@@ -313,6 +350,7 @@ def test_a_dangling_link_is_not_written_through(tmp_path: Path) -> None:
     assert sorted(file.name for file in tmp_path.iterdir()) == ["ca.key", "ca.pem"]
 
 
+@pytest.mark.attack("a race for the file of the local CA's key", expect="not start", topic="secrets", motive="CWE-367")
 def test_a_file_that_appears_meanwhile_is_not_overwritten(tmp_path: Path) -> None:
     """O_EXCL: of two processes that start at once, one makes the CA and the other stops."""
 
@@ -327,6 +365,12 @@ def test_a_file_that_appears_meanwhile_is_not_overwritten(tmp_path: Path) -> Non
     assert ca_files.load_or_create_files(tmp_path, lambda: (b"certificate", b"key")) == (b"certificate", b"key")
 
 
+@pytest.mark.attack(
+    "the local CA's key: readable by others, a link, somebody else's, half there, or in a repository",
+    expect="not start",
+    topic="secrets",
+    motive="Superfish; eDellRoot",
+)
 def test_a_directory_in_a_repository_is_refused(tmp_path: Path) -> None:
     """What lies there gets committed; without the repository the same directory passes."""
     (tmp_path / ".git").mkdir()

@@ -115,6 +115,7 @@ async def test_a_head_over_the_limit_is_refused(over: int) -> None:
             assert await read_head(ours, len(HEAD)) == HEAD
 
 
+@pytest.mark.attack("a head without an end", expect="head_too_large", topic="resources", motive="slowloris")
 async def test_a_head_without_an_end_is_refused_at_the_limit() -> None:
     """Before the sender tires of it."""
     async with client_and_us() as (client, ours):

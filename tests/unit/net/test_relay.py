@@ -83,6 +83,7 @@ async def test_bytes_pass_both_ways_and_are_counted(*, is_tls: bool) -> None:
         assert (both.relay.bytes_up, both.relay.bytes_down) == (len(up), len(down))
 
 
+@pytest.mark.attack("a half-close of either side", expect="serve", topic="faults", motive="RFC 9293 §3.6")
 @pytest.mark.parametrize("is_tls", [True, False])
 async def test_the_end_of_one_direction_leaves_the_other_open(*, is_tls: bool) -> None:
     """The answer to what was asked before the end still comes through."""
@@ -109,6 +110,9 @@ async def test_the_origins_end_leaves_the_clients_direction_open() -> None:
         assert await both.end() is None
 
 
+@pytest.mark.attack(
+    "a reset behind the last bytes, overlooked or overtaking them", expect="cut", topic="faults", motive="RFC 9293 §3.10.7"
+)
 @pytest.mark.parametrize("is_tls", [True, False])
 async def test_a_cut_is_passed_on_as_a_cut_behind_what_came_before(*, is_tls: bool) -> None:
     """The client reads all that arrived, and learns that it is not all there was."""
@@ -159,6 +163,12 @@ def _say_goodbye(sock: socket.socket) -> None:
         sock.unwrap()
 
 
+@pytest.mark.attack(
+    "a slow reader and a fast writer, in either direction and in each mode",
+    expect="bound",
+    topic="resources",
+    motive="asyncio's drain(); Envoy's watermarks",
+)
 async def test_a_slow_reader_holds_up_the_writer() -> None:
     """What is held stays within the buffer and one read."""
     async with joined() as both:
@@ -171,6 +181,7 @@ async def test_a_slow_reader_holds_up_the_writer() -> None:
         await sending
 
 
+@pytest.mark.attack("a tunnel in which nothing moves any more", expect="cut", topic="resources")
 async def test_silence_ends_a_relay() -> None:
     """`limits.idle_seconds` without a byte either way; both ends are cut."""
     async with joined(limits=Limits(idle_seconds=0.05, buffer_bytes=BUFFER_BYTES)) as both:
@@ -181,6 +192,7 @@ async def test_silence_ends_a_relay() -> None:
         assert await both.end() is None
 
 
+@pytest.mark.attack("a peer that never closes its half", expect="cut", topic="resources", motive="HAProxy's timeout client-fin")
 async def test_silence_behind_an_end_is_given_less_time() -> None:
     """`limits.half_closed_seconds`, where an ordinary silence may last longer."""
     async with joined(limits=Limits(half_closed_seconds=0.05, buffer_bytes=BUFFER_BYTES)) as both:

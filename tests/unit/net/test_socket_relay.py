@@ -114,6 +114,12 @@ async def test_large_streams_cross_each_other_byte_for_byte(kind: type[Pipe]) ->
         assert (both.relay.bytes_up, both.relay.bytes_down) == (LARGE, LARGE)
 
 
+@pytest.mark.attack(
+    "a slow reader and a fast writer, in either direction and in each mode",
+    expect="bound",
+    topic="resources",
+    motive="asyncio's drain(); Envoy's watermarks",
+)
 @each_kind
 @each_side
 async def test_a_slow_reader_makes_its_writer_wait_and_loses_nothing(kind: type[Pipe], side: str) -> None:
@@ -164,6 +170,7 @@ async def test_an_idle_relay_holds_two_descriptors_and_no_pipe(kind: type[Pipe])
 # --- ends --------------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.attack("a half-close of either side", expect="serve", topic="faults", motive="RFC 9293 §3.6")
 @each_kind
 @each_side
 async def test_an_end_of_one_side_leaves_the_other_direction_open(kind: type[Pipe], side: str) -> None:
@@ -195,6 +202,9 @@ async def test_a_reset_is_passed_on_as_a_reset(kind: type[Pipe], side: str) -> N
             other.recv(1)
 
 
+@pytest.mark.attack(
+    "a reset behind the last bytes, overlooked or overtaking them", expect="cut", topic="faults", motive="RFC 9293 §3.10.7"
+)
 @each_kind
 async def test_a_reset_behind_bytes_is_not_overlooked(kind: type[Pipe], monkeypatch: pytest.MonkeyPatch) -> None:
     """A turn ends before the reset is read, and libuv tells of it once: together with the bytes before it."""
@@ -244,6 +254,7 @@ async def test_an_abort_cuts_both_sides_once() -> None:
 # --- time --------------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.attack("a tunnel in which nothing moves any more", expect="cut", topic="resources")
 async def test_silence_both_ways_ends_it_and_a_byte_now_and_then_does_not() -> None:
     """`limits.idle_seconds`."""
     async with joined(limits=Limits(idle_seconds=2 * TICK_SECONDS)) as both:
@@ -257,6 +268,7 @@ async def test_silence_both_ways_ends_it_and_a_byte_now_and_then_does_not() -> N
             both.origin.recv(1)
 
 
+@pytest.mark.attack("a peer that never closes its half", expect="cut", topic="resources", motive="HAProxy's timeout client-fin")
 async def test_silence_behind_one_end_is_given_less_time() -> None:
     """`limits.half_closed_seconds`: a peer that never answers an end must not keep it for an hour."""
     async with joined(limits=Limits(half_closed_seconds=0.1)) as both:

@@ -88,6 +88,7 @@ def test_trust_anchors_are_equal_by_name_and_roots_and_hash_alike() -> None:
     assert "root" not in repr(one).replace("roots", "")
 
 
+@pytest.mark.attack("a private key in a log or an error", expect="neutralise", topic="secrets", motive="CWE-532")
 def test_a_client_certificate_does_not_show_its_key() -> None:
     """Nor would a rule that holds it, in a traceback."""
     assert "SECRET" not in repr(replace(RULE, client_cert=ClientCertificate("me.pem", b"SECRET")))

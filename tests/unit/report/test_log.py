@@ -228,6 +228,7 @@ def reader_and_writer() -> tuple[int, TextIO]:
     return reader, os.fdopen(writer, "w")
 
 
+@pytest.mark.attack("a log whose reader has stopped reading, or is gone", expect="bound", topic="resources")
 def test_a_reader_that_is_gone_costs_lines_and_nothing_else() -> None:
     """EPIPE is swallowed and counted."""
     reader, writer = reader_and_writer()
@@ -242,6 +243,7 @@ def test_a_reader_that_is_gone_costs_lines_and_nothing_else() -> None:
     assert log.dropped_lines == 2
 
 
+@pytest.mark.attack("a log whose reader has stopped reading, or is gone", expect="bound", topic="resources")
 def test_a_reader_that_stops_reading_blocks_nothing_and_gets_whole_lines_afterwards() -> None:
     """A full pipe drops lines; once it is read again each line is one JSON document."""
     reader, writer = reader_and_writer()
@@ -269,6 +271,9 @@ def test_a_process_without_standard_error_has_a_log_that_goes_nowhere(monkeypatc
     assert log.dropped_lines == 0
 
 
+@pytest.mark.attack(
+    "credentials, cookies and query strings in what libraries log", expect="neutralise", topic="secrets", motive="CWE-532"
+)
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

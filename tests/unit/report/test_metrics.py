@@ -100,6 +100,7 @@ def test_a_new_rule_has_its_counters_at_zero() -> None:
     assert scraped.sample("pinproxy_pin_mismatches_total", rule="api.example.com", mismatch_class="new_anchor") == 0
 
 
+@pytest.mark.attack("host names without end, to fill the metrics", expect="bound", topic="resources", motive="label cardinality")
 def test_hosts_that_clients_ask_for_make_no_series() -> None:
     """A thousand unlisted hosts are one series (cardinality is the configuration's)."""
     scraped = Scraped(API_RULE)

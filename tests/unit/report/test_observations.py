@@ -190,6 +190,7 @@ def test_days_beyond_the_last_ninety_are_forgotten_oldest_first() -> None:
     assert (len(host.days), min(host.days)) == (DAYS_KEPT, NOW.date() + 5 * DAY)
 
 
+@pytest.mark.attack("chains without end, to push the true ones out of what is observed", expect="bound", topic="resources")
 def test_somebody_who_is_denied_does_not_push_out_the_paths_that_were_let_pass() -> None:
     """A flood of impostors takes the room of other impostors, and what is forgotten is not counted on."""
     chains = [VerifiedChain((self_signed(f"impostor {number}"), *CHAIN.certificates[1:])) for number in range(PATHS_KEPT + 2)]
@@ -206,6 +207,7 @@ def test_somebody_who_is_denied_does_not_push_out_the_paths_that_were_let_pass()
     assert set(kept.values()) == {1, 2}
 
 
+@pytest.mark.attack("host names without end, to fill what is observed", expect="bound", topic="resources")
 def test_the_authority_met_longest_ago_is_forgotten_first() -> None:
     """A wildcard rule and a thousand hosts behind it take a bounded room."""
     observations, wide = Observations(NOW, authorities_kept=2), rule("**.example.com")

@@ -146,6 +146,7 @@ async def test_without_a_file_observations_end_with_the_process(kept: Kept) -> N
     assert (observations.began_at, [path.name for path in kept.path.parent.iterdir()]) == (NOW, ["log"])
 
 
+@pytest.mark.attack("an observations file that is damaged or somebody else's", expect="keep", topic="control")
 @pytest.mark.parametrize("content", [b"", b"{}", b"\xff", b'{"kind":"pinproxy-observations","version":2}'])
 async def test_what_cannot_be_read_is_set_aside_and_never_overwritten(kept: Kept, content: bytes) -> None:
     """The proxy starts with nothing known, says so, and writes beside what it did not understand."""

@@ -67,6 +67,7 @@ def test_a_missing_backup_is_told_once_and_so_is_its_return(told: Told) -> None:
     assert [(line["level"], line["host_rule"]) for line in warnings] == [("warning", "api.example.com")]
 
 
+@pytest.mark.attack("a defect in log, metrics or status page, to stop traffic", expect="serve", topic="faults")
 def test_a_defect_in_one_taker_reaches_neither_the_others_nor_the_caller(told: Told) -> None:
     """Counted each time, with its traceback in the log once."""
     told.reporter.reload_succeeded(PolicyTable((API_RULE,)), NOW)

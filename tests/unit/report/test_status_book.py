@@ -155,6 +155,7 @@ def test_the_fifty_refusals_of_late_are_kept_newest_first() -> None:
     assert authorities == [f"h{number}.example:443" for number in range(59, 9, -1)]
 
 
+@pytest.mark.attack("refusals without end, to push the one that matters off the status page", expect="bound", topic="resources")
 def test_unlisted_hosts_do_not_push_out_the_refusal_of_a_listed_one() -> None:
     """An impostor's tracks are not wiped by a scan."""
     enforced = rule("api.example.com", BACKUP_PIN)

@@ -52,6 +52,12 @@ def test_a_byte_order_mark_is_no_part_of_the_text(mark: bytes) -> None:
     assert parse_document(mark + b"version: 1\n", "c.yaml").root == {"version": 1}
 
 
+@pytest.mark.attack(
+    "YAML with duplicate keys, tags, aliases that multiply, or nesting without end",
+    expect="not start",
+    topic="control",
+    motive="billion laughs",
+)
 def test_the_first_of_two_equal_keys_counts_and_the_second_is_a_problem() -> None:
     """Both are shown to the operator; nobody guesses."""
     document = parse_document(b"a: 1\nb: {c: 1, c: 2}\na: 2\n", "c.yaml")
@@ -59,6 +65,12 @@ def test_the_first_of_two_equal_keys_counts_and_the_second_is_a_problem() -> Non
     assert [(problem.line, problem.column, problem.path) for problem in document.problems] == [(2, 11, "b.c"), (3, 1, "a")]
 
 
+@pytest.mark.attack(
+    "YAML with duplicate keys, tags, aliases that multiply, or nesting without end",
+    expect="not start",
+    topic="control",
+    motive="billion laughs",
+)
 @pytest.mark.parametrize(
     ("content", "message"),
     [

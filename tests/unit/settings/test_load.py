@@ -77,6 +77,12 @@ def test_listening_addresses_are_ip_addresses_or_localhost(load: Load, text: str
     assert settings.admin is None
 
 
+@pytest.mark.attack(
+    "an open proxy by mistake: listening where others reach it, and asking nobody who they are",
+    expect="not start",
+    topic="control",
+    motive="CWE-441",
+)
 def test_addresses_beyond_loopback_need_to_be_asked_for(load: Load) -> None:
     """The twin of tests/data/bad_configs/listen-beyond-loopback.yaml; the log will mention it."""
     settings = load("listen: [0.0.0.0:3128]\nunsafe_listen: true\n")

@@ -80,6 +80,7 @@ def test_loopback_goes_without_the_proxy_unless_the_list_says_otherwise(tmp_path
     assert [other.serves(host) for host in hosts] == [True, True, True, False]
 
 
+@pytest.mark.attack("a password of the upstream proxy in an error", expect="neutralise", topic="secrets", motive="CWE-532")
 @pytest.mark.parametrize(
     "url",
     [

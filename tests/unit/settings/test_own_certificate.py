@@ -62,6 +62,7 @@ def test_a_link_to_a_key_is_followed(tmp_path: Path) -> None:
     assert load(tmp_path).client_cert is not None
 
 
+@pytest.mark.attack("the key of a client certificate that others may read", expect="not start", topic="secrets", motive="CWE-732")
 @pytest.mark.parametrize("mode", [0o604, 0o640, 0o644, 0o660])
 def test_a_key_that_others_may_read_is_refused(tmp_path: Path, mode: int) -> None:
     """It may have been read already; the twin is every other test, whose key has mode 0600."""

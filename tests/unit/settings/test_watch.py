@@ -67,6 +67,7 @@ async def test_an_unchanged_file_is_never_loaded_again(path: Path) -> None:
     assert reloads.seen == []
 
 
+@pytest.mark.attack("a configuration that is half written when it is looked at", expect="keep", topic="control")
 async def test_a_half_written_file_is_not_loaded(path: Path) -> None:
     """A writer that is not atomic is waited for."""
     reloads = Reloads(path)
