@@ -20,20 +20,39 @@ _HEAD_END = b"\r\n\r\n"
 _PEEK_BYTES = 16 * 1024
 
 
+def peek_now(sock: socket.socket, limit: int = _PEEK_BYTES) -> bytes | None:
+    """See what is there without waiting; None: nothing yet; nothing in it: the client has ended its direction.
+
+    Raises:
+        ClientClosed: It is gone.
+    """
+    try:
+        return take_from_client(sock, limit, socket.MSG_PEEK)
+    except BlockingIOError:
+        return None
+
+
 async def peek_at_least(sock: socket.socket, count: int, limit: int = _PEEK_BYTES) -> bytes:
     """Wait until `count` bytes can be peeked at.
 
     Returns:
         At least `count` bytes, at most `limit`; fewer only where the client has ended its direction.
     """
+    # Most of the time it is there already, and nothing has to be set up to wait for it.
+    seen = peek_now(sock, limit)
+    if seen is not None and (len(seen) >= count or not seen):
+        return seen
+    return await _peek_in_time(sock, count, limit)
+
+
+async def _peek_in_time(sock: socket.socket, count: int, limit: int) -> bytes:
     with contextlib.ExitStack() as at_the_end:
         news: Arrivals | None = None
         while True:
             # Asked first: behind an end there is nothing, so what is seen then is all there is.
             has_ended = news is not None and has_peer_ended(sock)
-            try:
-                seen = take_from_client(sock, limit, socket.MSG_PEEK)
-            except BlockingIOError:
+            seen = peek_now(sock, limit)
+            if seen is None:
                 await wait_readable(sock)
                 continue
             if len(seen) >= count or not seen or has_ended:
@@ -41,6 +60,16 @@ async def peek_at_least(sock: socket.socket, count: int, limit: int = _PEEK_BYTE
             if news is None:
                 news = at_the_end.enter_context(contextlib.closing(Arrivals(sock)))
             await news.wait()
+
+
+def take_seen_head(sock: socket.socket, seen: bytes, max_bytes: int) -> bytes | None:
+    """Take a request head out of the socket that was seen to begin there; None, and nothing taken: it is not whole, or too large.
+
+    Raises:
+        ClientClosed: The client is gone.
+    """
+    size = seen.find(_HEAD_END) + len(_HEAD_END)
+    return take_from_client(sock, size) if len(_HEAD_END) <= size <= max_bytes else None
 
 
 async def read_head(sock: socket.socket, max_bytes: int) -> bytes:

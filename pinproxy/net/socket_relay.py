@@ -320,9 +320,12 @@ class _Flow:
 
     def _settle(self) -> None:
         """Give an empty pipe back; pass an end on once everything before it has gone."""
-        if self._pipe is not None and self._pipe.held_bytes:
-            return
-        self._return_pipe()
+        pipe = self._pipe
+        if pipe is not None:
+            if pipe.held_bytes:
+                return
+            self._pipe = None
+            self._pipes.give_back(pipe)
         if self.has_source_ended and not self.has_ended:
             self.has_ended = True
             self._relay.flow_ended()

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from pinproxy.authority import Authority
 from pinproxy.errors import NotTls, Refused, SniMismatch
-from pinproxy.net.peek import peek_at_least
+from pinproxy.net.peek import peek_now
 from pinproxy.net.socket_relay import SocketRelay
 from pinproxy.policy.rule import HostRule
 from pinproxy.proxy.connect import AfterEstablished, ConnectRequest
@@ -67,10 +67,12 @@ async def tunnel_blindly(request: ConnectRequest) -> HostRule | None:
 
 async def _rule_by_first_bytes(request: ConnectRequest, relay: SocketRelay) -> HostRule | None:
     """Wait for the client's first bytes; find the rule of the host they name, if they name a listed one."""
-    await relay.wait_for_client()
-    if relay.done.done():
-        return None
-    seen = await peek_at_least(request.client, 1)
+    seen = None
+    while seen is None:
+        await relay.wait_for_client()
+        if relay.done.done():
+            return None
+        seen = peek_now(request.client)
     if not seen:
         return None
     try:

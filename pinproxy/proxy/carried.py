@@ -86,7 +86,8 @@ class Carried:
         self._relay.done.add_done_callback(self._ended)
         try:
             # A reload may have come in during the handshake, when there was nothing to review yet.
-            self.review()
+            if self._slot.has_missed_review:
+                self.review()
         except BaseException:
             # A relay that nobody watches over must not go on, nor its sockets be closed under it.
             self._relay.abort()

@@ -17,7 +17,7 @@ from pinproxy.http1.connection import connection_options
 from pinproxy.http1.framing import request_framing
 from pinproxy.http1.head import RequestHead, parse_request_head
 from pinproxy.http1.target import request_target
-from pinproxy.net.peek import peek_at_least, read_head
+from pinproxy.net.peek import peek_at_least, peek_now, read_head, take_seen_head
 from pinproxy.net.time_limit import time_limit
 from pinproxy.net.transport import SocketTransport
 from pinproxy.proxy.carry import carry
@@ -57,23 +57,28 @@ class Opening(Enum):
 async def serve_proxy_client(visit: Visit) -> None:
     """Carry a client's connection to its end, or hand it over to the protocol that will (`proxy.visit.Story`)."""
     # 1.
-    opening = await _opening(visit.client, visit.proxy)
+    first = await _first_bytes(visit.client, visit.proxy.limits.head_seconds)
+    opening = _opening(first)
     if opening is Opening.SOCKS5:
         # 2.
         client_auth = visit.proxy.client_auth
         await serve_socks5(visit, client_auth.verify if client_auth is not None else None)
     elif opening is Opening.CONNECT:
         # 3.
-        await _serve_connect(visit)
+        await _serve_connect(visit, first)
     else:
         # 4.
         SocketTransport(visit.client, OriginationClient(visit.proxy, visit.slot, visit.name), visit.proxy.limits.buffer_bytes)
 
 
-async def _opening(client: socket.socket, proxy: Proxy) -> Opening:
-    """Tell SOCKS5 from CONNECT from other HTTP, and refuse what is neither."""
+async def _first_bytes(client: socket.socket, seconds: float) -> bytes:
+    """Wait until enough is there to tell what the client speaks, and leave it there."""
+    # Most clients have said it by the time they are accepted, and need no limit.
+    first = peek_now(client)
+    if first is not None and len(first) >= len(_CONNECT):
+        return first
     try:
-        with time_limit(proxy.limits.head_seconds):
+        with time_limit(seconds):
             first = await peek_at_least(client, 1)
             while len(first) < len(_CONNECT) and _CONNECT.startswith(first) and first:
                 seen = len(first)
@@ -81,9 +86,14 @@ async def _opening(client: socket.socket, proxy: Proxy) -> Opening:
                 if len(first) == seen:
                     break
     except TimeoutError as error:
-        raise HeadTimeout(f"no request within {proxy.limits.head_seconds:g} s") from error
+        raise HeadTimeout(f"no request within {seconds:g} s") from error
     if not first:
         raise ClientClosed("the client closed the connection without a request")
+    return first
+
+
+def _opening(first: bytes) -> Opening:
+    """Tell SOCKS5 from CONNECT from other HTTP, and refuse what is neither."""
     if first[0] == _SOCKS5:
         return Opening.SOCKS5
     if first[0] == _TLS_HANDSHAKE:
@@ -91,10 +101,10 @@ async def _opening(client: socket.socket, proxy: Proxy) -> Opening:
     return Opening.CONNECT if first.startswith(_CONNECT) else Opening.HTTP
 
 
-async def _serve_connect(visit: Visit) -> None:
+async def _serve_connect(visit: Visit, seen: bytes) -> None:
     visit.record = record = Record(visit.proxy, visit.name, "none")
     record.method = "CONNECT"
-    head = await _read_connect(visit.client, visit.proxy)
+    head = await _read_connect(visit.client, seen, visit.proxy)
     if visit.proxy.client_auth is not None:
         record.user = await visit.proxy.client_auth.demand(head)
     # > RFC 9112 §3.2.3: … the client MUST send the authority-form … consisting of only the uri-host and port number.
@@ -105,12 +115,16 @@ async def _serve_connect(visit: Visit) -> None:
     await carry(visit.request)
 
 
-async def _read_connect(client: socket.socket, proxy: Proxy) -> RequestHead:
-    try:
-        with time_limit(proxy.limits.head_seconds):
-            head = parse_request_head(await read_head(client, proxy.limits.head_bytes))
-    except TimeoutError as error:
-        raise HeadTimeout(f"no whole request head within {proxy.limits.head_seconds:g} s") from error
+async def _read_connect(client: socket.socket, seen: bytes, proxy: Proxy) -> RequestHead:
+    limits = proxy.limits
+    raw = take_seen_head(client, seen, limits.head_bytes)
+    if raw is None:
+        try:
+            with time_limit(limits.head_seconds):
+                raw = await read_head(client, limits.head_bytes)
+        except TimeoutError as error:
+            raise HeadTimeout(f"no whole request head within {limits.head_seconds:g} s") from error
+    head = parse_request_head(raw)
     # > RFC 9110 §9.3.6: A CONNECT request message does not have content. One that declares some, or whose Connection field cannot
     # be read, means different things to different readers.
     request_framing(head)

@@ -36,14 +36,20 @@ class Slot:
         outlived_by: What keeps the room after the story has given it up; None: nothing does.
     """
 
-    __slots__ = ("_live", "carrying", "outlived_by", "task")
+    __slots__ = ("_live", "_reviews_before", "carrying", "outlived_by", "task")
 
     def __init__(self, live: LiveConnections) -> None:
         """Take up room among the live connections."""
         self._live = live
+        self._reviews_before = live.reviews
         self.task: asyncio.Task[None] | None = None
         self.carrying: Carrying | None = None
         self.outlived_by: Outliving | None = None
+
+    @property
+    def has_missed_review(self) -> bool:
+        """Whether the policy changed since the client came, and what carries it may have been begun under another."""
+        return self._live.reviews != self._reviews_before
 
     def release(self) -> None:
         """Give up the room; twice is fine."""
@@ -66,12 +72,17 @@ class Slot:
 
 
 class LiveConnections:
-    """Every accepted client."""
+    """Every accepted client.
+
+    Attributes:
+        reviews: How often they were held against a new policy.
+    """
 
     def __init__(self, opened: Callable[[], None], closed: Callable[[], None]) -> None:
         """Start with none; the callbacks hear of each client that comes and goes."""
         self._opened = opened
         self._closed = closed
+        self.reviews = 0
         self._slots: set[Slot] = set()
         self._empty = asyncio.Event()
         self._empty.set()
@@ -113,6 +124,7 @@ class LiveConnections:
 
     def review(self) -> None:
         """Hold every open connection against a new policy."""
+        self.reviews += 1
         for slot in list(self._slots):
             if slot.carrying is not None:
                 slot.carrying.review()
