@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from pinproxy.cli.check_files import read_public_suffixes, remark_on_files
-from pinproxy.cli.check_live import is_incomplete, remark_on_surveys
+from pinproxy.cli.check_live import remark_on_surveys
 from pinproxy.cli.check_observed import remark_on_observations
 from pinproxy.cli.exit_code import ExitCode
 from pinproxy.cli.options import config_option
@@ -68,7 +68,8 @@ def check(config: Path, live: bool, expiring_days: int, strict: bool) -> int:
     click.echo(f"{'not ok' if mismatches else 'ok'}: {_contents(settings)}{'; ' if counts else ''}{', '.join(counts)}")
     if mismatches:
         return ExitCode.MISMATCH
-    return ExitCode.FAILURE if is_incomplete(surveys) or (strict and warnings) else ExitCode.OK
+    is_complete = all(survey.is_complete for survey in surveys)
+    return ExitCode.OK if is_complete and not (strict and warnings) else ExitCode.FAILURE
 
 
 def _line(document: Document, remark: Remark) -> str:

@@ -49,14 +49,6 @@ def remark_on_surveys(
         )
 
 
-def is_incomplete(surveys: Sequence[Survey]) -> bool:
-    """Tell whether somebody could not be asked."""
-    return any(
-        survey.outcome is Outcome.UNREACHABLE or any(item.outcome is Outcome.UNREACHABLE for item in survey.handshakes)
-        for survey in surveys
-    )
-
-
 def place_of_pins(settings: Settings, rule: HostRule, number: int) -> Place:
     """Say where the pins of a rule stand: at its own entry, or in `pin_sets`."""
     is_own = rule.pin_set is None or settings.hosts[number].pins is not None
@@ -81,7 +73,8 @@ def _failure(item: Handshake) -> str:
     asked = f"{item.address} by TLS {item.way.tls}{f', {item.way.key}' if item.way.key else ''}" if item.way else item.address
     if item.error is None:
         return f"{asked}: no pin matched"
-    return f"{asked}: {item.error.code}: {printable(item.error.detail.partition(chr(10))[0], 300)}"
+    summary = printable(item.error.detail.partition("\n")[0], 300)
+    return f"{asked}: {item.error.code}: {summary}"
 
 
 def _backup(survey: Survey, place: Place) -> Iterator[Remark]:
@@ -95,7 +88,8 @@ def _backup(survey: Survey, place: Place) -> Iterator[Remark]:
 
 def _ends(survey: Survey, place: Place, now: datetime, soon: timedelta) -> Iterator[Remark]:
     for leaf in dict.fromkeys(chain.leaf for chain in survey.chains):
-        if leaf.not_after - now < soon:
+        # With `unsafe_skip_dates` it may have ended already, which is then no news.
+        if timedelta() <= leaf.not_after - now < soon:
             text = f"{survey.authority} serves a certificate that ends on {day(leaf.not_after)}, {days_left(leaf.not_after, now)}"
             yield Remark("warning", place, f"{text}; see that its successor's key is pinned")
 

@@ -53,11 +53,9 @@ def verify(hosts: tuple[str, ...], config: Path, is_json: bool) -> int:
 
 def exit_code_of(surveys: Sequence[Survey]) -> ExitCode:
     """Choose the exit code: the worst that was found; nothing asked is no success."""
-    outcomes = {handshake.outcome for survey in surveys for handshake in survey.handshakes}
-    outcomes |= {survey.outcome for survey in surveys}
-    if Outcome.MISMATCH in outcomes:
+    if any(survey.outcome is Outcome.MISMATCH for survey in surveys):
         return ExitCode.MISMATCH
-    return ExitCode.FAILURE if not surveys or Outcome.UNREACHABLE in outcomes else ExitCode.OK
+    return ExitCode.OK if surveys and all(survey.is_complete for survey in surveys) else ExitCode.FAILURE
 
 
 def _show(surveys: Sequence[Survey], skipped: Sequence[HostRule]) -> None:

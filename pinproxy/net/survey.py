@@ -114,6 +114,11 @@ class Survey:
         return next((outcome for outcome in Outcome if outcome in found), Outcome.UNREACHABLE)
 
     @property
+    def is_complete(self) -> bool:
+        """Whether everybody could be asked."""
+        return bool(self.handshakes) and all(item.outcome is not Outcome.UNREACHABLE for item in self.handshakes)
+
+    @property
     def chains(self) -> tuple[VerifiedChain, ...]:
         """The different chains that were seen and verified."""
         return tuple(dict.fromkeys(handshake.chain for handshake in self.handshakes if handshake.chain is not None))
