@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import _ssl
-import asyncio
 import socket
 import ssl
 from dataclasses import replace
@@ -20,6 +19,7 @@ from pinproxy.errors import (
     TlsVersion,
 )
 from pinproxy.net.readiness import wait_readable, wait_writable
+from pinproxy.net.time_limit import time_limit
 from pinproxy.net.upstream_sessions import KnownSession
 from pinproxy.pins.chain import SentChain, VerifiedChain, certificate
 from pinproxy.policy.verify import HandshakeFacts
@@ -53,7 +53,7 @@ async def shake_hands_with_server(
         tls = _wrapped(sock, context, authority.host)
         if known is not None and known.session is not None:
             tls.session = known.session
-        async with asyncio.timeout(seconds):
+        with time_limit(seconds):
             await _shake_hands(tls)
         return tls, facts_of(tls, known.facts if known is not None else None)
     except BaseException as error:
@@ -82,7 +82,7 @@ async def shake_hands_with_client(
     tls: ssl.SSLSocket | None = None
     try:
         tls = _wrapped(sock, context, None)
-        async with asyncio.timeout(seconds):
+        with time_limit(seconds):
             await _shake_hands(tls)
     except BaseException as error:
         (tls or sock).close()
