@@ -10,7 +10,7 @@ import pytest
 from pinproxy.pins.chain import Position, certificate
 from pinproxy.pins.pin import Pin, parse_pin
 from pinproxy.policy.rule import TrustAnchors
-from tests.harness.clients import Way, each_way
+from tests.harness.clients import Way, every_way
 from tests.harness.defects import forge_ca
 from tests.harness.outcome import ask_once, assert_denied, assert_served
 from tests.harness.pki import Issued, make_intermediate, make_leaf, make_root, server_context
@@ -44,7 +44,7 @@ each_subject = pytest.mark.parametrize("pin_of", [lambda item: item.pin, cert_pi
     topic="pins",
     motive="CVE-2016-2402; OkHttp's CertificatePinnerChainValidationTest",
 )
-@each_way
+@every_way
 @each_place
 @each_subject
 async def test_a_pinned_certificate_appended_to_another_chain_is_no_match(
@@ -64,7 +64,7 @@ async def test_a_pinned_certificate_appended_to_another_chain_is_no_match(
     assert outcome.answer.problem["expected"] == [str(pin_of(pinned))]
 
 
-@each_way
+@every_way
 @each_place
 @each_subject
 async def test_a_pinned_certificate_of_the_verified_chain_is_a_match(
@@ -84,7 +84,7 @@ async def test_a_pinned_certificate_of_the_verified_chain_is_a_match(
 
 
 @pytest.mark.attack("the whole true chain appended to an impostor's", expect="pin_mismatch", topic="pins", motive="CVE-2016-2402")
-@each_way
+@every_way
 async def test_the_whole_true_chain_appended_to_an_impostor_is_no_match(way: Way) -> None:
     """Nor does quantity help.
 
@@ -103,7 +103,7 @@ async def test_the_whole_true_chain_appended_to_an_impostor_is_no_match(way: Way
     topic="pins",
     motive="RFC 7469 §2.6",
 )
-@each_way
+@every_way
 @pytest.mark.parametrize("place", ["leaf", "ca"])
 async def test_a_pin_counts_only_at_its_position(way: Way, place: Position) -> None:
     """`position: ca` on the key of the leaf, and `position: leaf` on that of an intermediate, match nothing."""
@@ -112,7 +112,7 @@ async def test_a_pin_counts_only_at_its_position(way: Way, place: Position) -> N
     assert_denied(await ask_once(way, server_context(LEAF), [pin], BOTH), "pin_mismatch")
 
 
-@each_way
+@every_way
 @pytest.mark.parametrize("place", ["leaf", "ca"])
 async def test_a_pin_at_its_position_matches(way: Way, place: Position) -> None:
     """The twin."""
@@ -126,7 +126,7 @@ async def test_a_pin_at_its_position_matches(way: Way, place: Position) -> None:
     topic="pins",
     motive="RFC 7469 §2.4; OkHttp's sameKeypairSamePin",
 )
-@each_way
+@every_way
 async def test_a_renewed_certificate_keeps_its_key_pin_and_loses_its_certificate_pin(way: Way) -> None:
     """One key, two certificates (RFC 7469 §2.4): that is what SPKI pins are for."""
     renewed = make_leaf(INTERMEDIATE, HOST, key=LEAF.key)
@@ -143,7 +143,7 @@ CROSS_SIGNED = forge_ca(OTHER_ROOT, "True CA", key=INTERMEDIATE.key)
     topic="pins",
     motive="CVE-2016-2402",
 )
-@each_way
+@every_way
 async def test_a_root_that_the_path_does_not_end_in_is_no_match(way: Way) -> None:
     """An intermediate that two roots have signed leads to the one that is trusted; the other one's pin is not met.
 
@@ -163,14 +163,14 @@ async def test_a_root_that_the_path_does_not_end_in_is_no_match(way: Way) -> Non
     topic="pins",
     motive="OkHttp's CertificatePinnerChainValidationTest",
 )
-@each_way
+@every_way
 async def test_a_root_that_the_path_ends_in_is_a_match(way: Way) -> None:
     """The twin: the other root is the one that is trusted."""
     leaf = replace(LEAF, issuer=CROSS_SIGNED)
     assert_served(await ask_once(way, server_context(leaf), [OTHER_ROOT.pin], OTHER_ROOT.anchors))
 
 
-@each_way
+@every_way
 async def test_a_mismatch_can_be_pasted_from_the_refusal(way: Way) -> None:
     """The problem document holds pins in a spelling that the configuration reads."""
     outcome = await ask_once(way, server_context(IMPOSTOR), [LEAF.pin], BOTH)

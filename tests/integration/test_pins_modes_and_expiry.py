@@ -11,7 +11,7 @@ from pinproxy.pins.pin import Pin
 from pinproxy.pins.pin_set import OnExpiry, PinSet
 from pinproxy.policy.rule import Mode
 from pinproxy.policy.verdict import Decision, Verdict
-from tests.harness.clients import Way, ask, each_way
+from tests.harness.clients import Way, ask, each_way, every_way
 from tests.harness.origin import running_origin
 from tests.harness.outcome import ask_once, assert_denied, assert_served
 from tests.harness.pki import NOW, Issued, make_intermediate, make_leaf, make_root, server_context
@@ -102,7 +102,7 @@ async def test_a_disabled_rule_still_verifies_the_chain(way: Way) -> None:
     topic="pins",
     motive="a lost key",
 )
-@each_way
+@every_way
 @each_mode
 @pytest.mark.parametrize("forbidden", [LEAF, INTERMEDIATE, ROOT], ids=["leaf", "intermediate", "root"])
 async def test_a_forbidden_key_denies_beside_a_match_and_in_report_only(way: Way, mode: Mode, forbidden: Issued) -> None:
@@ -111,14 +111,14 @@ async def test_a_forbidden_key_denies_beside_a_match_and_in_report_only(way: Way
     assert_denied(await ask_once(way, CONTEXT, pins, TRUST, mode=mode), "pin_forbidden")
 
 
-@each_way
+@every_way
 async def test_a_forbidden_key_that_is_only_sent_along_denies_nothing(way: Way) -> None:
     """The twin: it is not in the verified chain, and an attacker cannot have a host denied by sending it."""
     pins = PinSet("stolen", (LEAF.pin,), forbidden=(OTHER.pin,))
     assert_served(await ask_once(way, server_context(LEAF, OTHER), pins, TRUST))
 
 
-@each_way
+@every_way
 async def test_a_forbidden_key_denies_in_an_expired_set(way: Way) -> None:
     """Expiry may end the pinning; it gives no key back."""
     pins = PinSet("old", (LEAF.pin,), forbidden=(INTERMEDIATE.pin,), expires=NOW - DAY, on_expiry="disabled")
@@ -139,7 +139,7 @@ def expired(on_expiry: OnExpiry, *, matches: bool = False) -> PinSet:
     topic="pins",
     motive="Android's expired_pin.xml; RFC 7469 §2.3",
 )
-@each_way
+@every_way
 async def test_an_expired_set_keeps_denying_by_default(way: Way) -> None:
     """`on_expiry: enforce`: forgetting to renew a date must not switch the pins off."""
     outcome = await ask_once(way, CONTEXT, expired("enforce"), TRUST)
@@ -185,7 +185,7 @@ async def test_an_expired_set_may_be_disabled(way: Way) -> None:
     assert outcome.line["verdict"] == "expired"
 
 
-@each_way
+@every_way
 @pytest.mark.parametrize("on_expiry", ["enforce", "report-only", "disabled"])
 async def test_an_expired_set_still_matches(way: Way, on_expiry: OnExpiry) -> None:
     """What matches is a match, whatever the date says."""
@@ -206,7 +206,7 @@ async def test_a_set_that_has_not_expired_denies_whatever_comes_after(way: Way, 
 
 
 @pytest.mark.attack("a pin before its first or after its last day", expect="pin_mismatch", topic="pins")
-@each_way
+@every_way
 @pytest.mark.parametrize(
     "pin",
     [replace(LEAF.pin, not_after=NOW - DAY), replace(LEAF.pin, not_before=NOW + DAY)],
@@ -217,7 +217,7 @@ async def test_a_pin_outside_its_dates_matches_nothing(way: Way, pin: Pin) -> No
     assert_denied(await ask_once(way, CONTEXT, [pin], TRUST), "pin_mismatch")
 
 
-@each_way
+@every_way
 async def test_a_pin_inside_its_dates_matches(way: Way) -> None:
     """The twin, both dates set."""
     pin = replace(LEAF.pin, not_before=NOW - DAY, not_after=NOW + DAY)

@@ -68,6 +68,12 @@ async def test_a_listed_host_is_intercepted_under_its_pins() -> None:
         assert (line["authority"], line["decision"]) == (f"{HOST}:443", "allow")
 
 
+@pytest.mark.attack(
+    "bytes behind a SOCKS5 request, before its answer, lost or forwarded before the verdict",
+    expect="neutralise",
+    topic="requests",
+    motive="CVE-2025-64763",
+)
 async def test_a_clienthello_in_the_same_segment_as_everything_before_it_is_not_lost() -> None:
     """A client in a hurry sends greeting, request and ClientHello at once: each message ends where it says it does."""
     async with (

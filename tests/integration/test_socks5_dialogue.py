@@ -96,11 +96,17 @@ async def test_a_server_with_a_chain_of_another_root_is_a_general_failure() -> N
         assert (await proxy.connection())["code"] == "chain_invalid"
 
 
+@pytest.mark.attack(
+    "SOCKS5: an unlisted host, to have its name looked up",
+    expect="host_not_listed",
+    topic="authority",
+    motive="a name can carry data out",
+)
 async def test_a_host_that_may_not_be_reached_is_not_even_looked_up() -> None:
     """A name that somebody asks for in vain stays in the machine."""
     async with running_proxy(RULE) as proxy:
         await asyncio.to_thread(ask_socks, proxy, socks_request("secret.internal.test"))
-        assert proxy.resolved == []
+        assert ((await proxy.connection())["code"], proxy.resolved) == ("host_not_listed", [])
 
 
 @pytest.mark.attack("SOCKS5: an address in the place of a name", expect="address_denied", topic="authority", motive="SSRF")

@@ -92,6 +92,25 @@ async def test_an_impostor_honest_to_the_preflight_is_cut_under_tls12(
         assert origin.received == b""
 
 
+@pytest.mark.attack(
+    "TLS 1.2: behind an honest preflight, an impostor that appends the pinned certificate to its own",
+    expect="pin_mismatch",
+    topic="tunnel",
+    motive="CVE-2016-2402",
+)
+async def test_the_pinned_certificate_appended_on_the_wire_is_no_match() -> None:
+    """It is on no path from the impostor's; the twins are the handshakes of test_tunnel_verdicts.py."""
+    faces = [origin_context(LEAF, newest=TLS12), origin_context(IMPOSTOR, LEAF, newest=TLS12)]
+    async with (
+        running_origin(lambda number: faces[min(number, 1)]) as origin,
+        running_proxy(tunnel_rule(origin.port)) as proxy,
+    ):
+        assert await hear(proxy, client_hello(client_context(TLS12))) == alert(AlertDescription.BAD_CERTIFICATE)
+        assert (await proxy.connection())["code"] == "pin_mismatch"
+        await origin.quiet()
+        assert origin.received == b""
+
+
 def has_alpn(first: bytes) -> bool:
     """Tell whether a ClientHello offers ALPN."""
     hello = parse_client_hello(first)
