@@ -24,9 +24,11 @@ DAY = timedelta(days=1)
 TRUST = ROOT.anchors
 
 
-def under(*extensions: tuple[x509.ExtensionType, bool], without: type[x509.ExtensionType] | None = None) -> Issued:
-    """Make a leaf under an intermediate that has these extensions instead, or lacks one."""
-    return forge_leaf(forge_ca(ROOT, "Odd CA", instead=extensions, without=[without] if without else []), HOST)
+def under(
+    *extensions: tuple[x509.ExtensionType, bool], without: type[x509.ExtensionType] | None = None, name: str = HOST
+) -> Issued:
+    """Make a leaf for a name under an intermediate that has these extensions instead, or lacks one."""
+    return forge_leaf(forge_ca(ROOT, "Odd CA", instead=extensions, without=[without] if without else []), name)
 
 
 def chain_of_three(path_length: int) -> Issued:
@@ -43,6 +45,11 @@ def for_purpose(purpose: x509.ObjectIdentifier) -> tuple[x509.ExtensionType, boo
 def permitting(domain: str) -> tuple[x509.ExtensionType, bool]:
     """Make nameConstraints."""
     return x509.NameConstraints(permitted_subtrees=[x509.DNSName(domain)], excluded_subtrees=None), True
+
+
+def excluding(domain: str) -> tuple[x509.ExtensionType, bool]:
+    """Make nameConstraints of the other kind."""
+    return x509.NameConstraints(permitted_subtrees=None, excluded_subtrees=[x509.DNSName(domain)]), True
 
 
 def named(text: str) -> tuple[x509.ExtensionType, bool]:
@@ -69,6 +76,10 @@ INVALID = {
     "path length exceeded": chain_of_three(0),
     # leaf <- [CA that permits only other.test]
     "name constraints violated": under(permitting("other.test")),
+    # leaf <- [CA that excludes example.test]
+    "name constraints exclude the name": under(excluding("example.test")),
+    # [leaf for *.example.test] <- [CA that permits only api.example.test]
+    "a wildcard over more than is permitted": under(permitting(HOST), name="*.example.test"),
     # leaf <- [not a CA]
     "CA bit false": under((x509.BasicConstraints(ca=False, path_length=None), True)),
     # leaf <- [no basicConstraints]
@@ -118,6 +129,8 @@ SOUND = {
     "P-384": forge_leaf(forge_ca(ROOT, "P-384 CA", key=ec.generate_private_key(ec.SECP384R1())), HOST),
     "path length met": chain_of_three(1),
     "name constraints met": under(permitting("example.test")),
+    "name constraints that exclude another": under(excluding("other.test")),
+    "a wildcard within what is permitted": under(permitting("example.test"), name="*.example.test"),
     "RSA-2048": forge_leaf(CA, HOST, key=rsa.generate_private_key(65537, 2048)),
     "unknown extension, not critical": forge_leaf(CA, HOST, instead=[(UNKNOWN, False)]),
     "a wildcard for the first label": forge_leaf(CA, "*.example.test"),

@@ -21,6 +21,12 @@ from tests.harness.running import HOST
 
 
 @pytest.mark.attack(
+    "a wildcard that covers names which name constraints exclude or do not permit",
+    expect="chain_invalid",
+    topic="certificates",
+    motive="CVE-2025-61727, RUSTSEC-2026-0099",
+)
+@pytest.mark.attack(
     "name constraints, path length, CA bit or keyUsage violated, or a critical extension that nobody knows",
     expect="chain_invalid",
     topic="certificates",

@@ -11,18 +11,12 @@ from cryptography import x509
 from pinproxy.pins.chain import certificate
 from pinproxy.pins.pin import Pin, spki_pin
 from pinproxy.policy.rule import ChainProfile, Mode, TrustAnchors
+from tests.harness.bad_chains import CA, ROOT, TRUST, excluding
 from tests.harness.clients import Way, every_way, every_way_in_a_mode, on_one_loop
 from tests.harness.defects import forge_ca, forge_leaf, reforge
 from tests.harness.outcome import ask_once, assert_denied, assert_served
-from tests.harness.pki import Issued, make_root, server_context
+from tests.harness.pki import Issued, server_context
 from tests.harness.running import HOST
-
-#     the root, which is trusted
-#      └─ CA
-#          └─ leaf  api.example.test
-ROOT = make_root()
-CA = forge_ca(ROOT, "Sound CA")
-TRUST = ROOT.anchors
 
 UNUSUAL_ROOT = forge_ca(None, "Root without keyUsage", without=[x509.KeyUsage])
 ONLY_OPENSSL = {
@@ -38,6 +32,11 @@ ONLY_OPENSSL = {
     # [leaf that is a CA] <- CA
     "leaf that is a CA": (
         forge_leaf(CA, HOST, instead=[(x509.BasicConstraints(ca=True, path_length=None), True)]),
+        TRUST,
+    ),
+    # [leaf for *.example.test] <- CA that excludes api.example.test
+    "wildcard over what is excluded": (
+        forge_leaf(forge_ca(ROOT, "Constrained CA", instead=[excluding(HOST)]), "*.example.test"),
         TRUST,
     ),
     # [leaf whose serial number is negative] <- CA
@@ -61,6 +60,12 @@ each_odd_chain = pytest.mark.parametrize(("leaf", "trust"), ONLY_OPENSSL.values(
     expect="chain_invalid",
     topic="certificates",
     motive="the limbo and BetterTLS suites",
+)
+@pytest.mark.attack(
+    "a wildcard that covers names which name constraints exclude or do not permit",
+    expect="chain_invalid",
+    topic="certificates",
+    motive="CVE-2025-61727, RUSTSEC-2026-0099",
 )
 @on_one_loop
 @every_way_in_a_mode
