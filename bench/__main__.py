@@ -51,7 +51,8 @@ def main(argv: Sequence[str]) -> int:
     scale = QUICK if arguments.quick else FULL
     scale = replace(scale, seconds=arguments.seconds or scale.seconds, repetitions=arguments.repetitions or scale.repetitions)
     command = " ".join(["./dev bench", *argv])
-    results = _measure(wanted, known_peers(arguments.against.split(",") if arguments.against else None), scale, command, out)
+    peers = known_peers(arguments.against.split(",") if arguments.against else None)
+    results = _measure(wanted, peers, scale, out, command, is_quick=arguments.quick)
     outcomes = [judge(goal, results.rows) for goal in GOALS]
     table = markdown(results, outcomes)
     (out / "table.md").write_text(table, "utf-8")
@@ -61,7 +62,7 @@ def main(argv: Sequence[str]) -> int:
     return 1 if any(row.problem for rows in results.rows.values() for row in rows) else 0
 
 
-def _measure(wanted: list[str], peers: list[Peer], scale: Scale, command: str, out: Path) -> Results:
+def _measure(wanted: list[str], peers: list[Peer], scale: Scale, out: Path, command: str, *, is_quick: bool) -> Results:
     """Measure scenario by scenario; what has been found is on disk before the next begins."""
     versions = {peer.name: version for peer in peers if (version := peer.installed_version())}
     for peer in peers:
@@ -69,7 +70,7 @@ def _measure(wanted: list[str], peers: list[Peer], scale: Scale, command: str, o
             print(f"{peer.name} is not installed and left out; bench/setup installs the peers", file=sys.stderr)
     began = time.monotonic()
     now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
-    results = Results(command, now, "--quick" in command, scale_as_json(scale), this_machine(), versions)
+    results = Results(command, now, is_quick, scale_as_json(scale), this_machine(), versions)
     with standing() as stage:
         results.configurations = stage.configurations
         for name in wanted:

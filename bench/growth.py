@@ -6,6 +6,7 @@ import base64
 import hashlib
 import signal
 import time
+import urllib.request
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -63,7 +64,7 @@ def _beside(
 
 
 def rules(stage: Stage, _peer: Peer, scale: Scale) -> Sample:
-    """Look-up, CPU of a request, time to load, and memory, with more and more host rules that have pins of their own."""
+    """CPU of a request, look-up, load, memory, and CPU of a scrape, with more and more host rules that have pins of their own."""
     sample = Sample({})
     for count in scale.rules:
         started = pinproxy_with(stage, _host_rules(count - 1))
@@ -76,10 +77,19 @@ def rules(stage: Stage, _peer: Peer, scale: Scale) -> Sample:
         with running(started.command, way.port, stage.directory) as proxy:
             found = _request_cpu(stage, proxy, way, scale)
             sample.values[f"mib_{count}"] = proxy.resident_kib() / 1024
+            sample.values[f"scrape_{count}"] = _scrape_milliseconds(proxy, started.ways["admin"])
         sample.operations += found.operations
         sample.errors += found.errors
         sample.values[f"cpu_{count}"] = found.values["cpu"]
     return sample
+
+
+def _scrape_milliseconds(proxy: Running, admin: Way) -> float:
+    """CPU milliseconds of one reading of the metrics: what the traffic waits for, as they are written on the loop."""
+    before = proxy.cpu_seconds()
+    with urllib.request.urlopen(f"http://127.0.0.1:{admin.port}/metrics", timeout=60) as response:
+        response.read()
+    return (proxy.cpu_seconds() - before) * 1000
 
 
 def _lookup_nanoseconds(table: PolicyTable) -> float:

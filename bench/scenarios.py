@@ -30,7 +30,13 @@ def _beside(kind: str) -> tuple[Figure, ...]:
 
 
 def _with_rules() -> tuple[Figure, ...]:
-    kinds = (("cpu", "µs CPU / request"), ("lookup", "ns / look-up"), ("load", "s to load"), ("mib", "MiB resident"))
+    kinds = (
+        ("cpu", "µs CPU / request"),
+        ("lookup", "ns / look-up"),
+        ("load", "s to load"),
+        ("mib", "MiB resident"),
+        ("scrape", "ms CPU / scrape"),
+    )
     return tuple(Figure(f"{key}_{count}", f"{count:,}", unit) for key, unit in kinds for count in FULL.rules)
 
 

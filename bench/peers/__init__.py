@@ -17,7 +17,10 @@ _VERSION = re.compile(r"\b\d+\.\d+[\w.+-]*")
 
 @dataclass(frozen=True)
 class Way:
-    """How a peer is asked: `s1` plain HTTP in, TLS out; `s2` a tunnel; `s3` TLS on both sides; `mint` that, for new names.
+    """How a peer is asked, by name.
+
+    `s1` is plain HTTP in and TLS out, `s2` a tunnel, `s3` TLS on both sides, `mint` the same for names that are new, and `admin`
+    what serves the metrics.
 
     Attributes:
         port: Where.
@@ -191,14 +194,15 @@ def pinproxy_with(stage: Stage, more_hosts: str = "", more_settings: str = "") -
         more_hosts: Further lines below `hosts`.
         more_settings: Further keys of the first level.
     """
-    port = free_port()
-    path = stage.fill("pinproxy.yaml", port_s1=port, port_admin=free_port(), more_hosts=more_hosts, more_settings=more_settings)
+    port, admin = free_port(), free_port()
+    path = stage.fill("pinproxy.yaml", port_s1=port, port_admin=admin, more_hosts=more_hosts, more_settings=more_settings)
     trusted = ("--ca", f"{stage.directory}/pinproxy/ca.pem")
     ways = {
         "s1": Way(port, ("--target-prefix", f"http://{HOST}")),
         "s2": _tunnel(stage, port),
         "s3": Way(port, ("--connect", f"{HOST}:443", *trusted)),
         "mint": Way(port, ("--connect", f"{HOST}:443", *trusted)),
+        "admin": Way(admin, ()),
     }
     return Started([sys.executable, "-m", "pinproxy", "run", "--config", str(path)], ways)
 
