@@ -21,24 +21,20 @@ async def carry(request: ConnectRequest) -> None:
         Refused: The client can still be answered in the protocol it asked in.
         AfterEstablished: The client was told that the way is open, and can be answered by a TLS alert.
     """
+    proxy = request.proxy
     try:
-        await _carry(request)
+        if asks_for_http(request.authority, proxy.policy.table) and await hand_over_http(request):
+            return
+        request.record.rule = rule = proxy.policy.rule_for(request.authority)
+        if rule is None:
+            rule = await tunnel_blindly(request)
+        if rule is None:
+            return
+        if rule.connect == "tunnel":
+            await tunnel(request, rule)
+        else:
+            await intercept(request, rule)
     except Refused as refusal:
         if request.is_established:
             raise AfterEstablished(refusal) from refusal
         raise
-
-
-async def _carry(request: ConnectRequest) -> None:
-    policy = request.proxy.policy
-    if asks_for_http(request.authority, policy.table) and await hand_over_http(request):
-        return
-    request.record.rule = rule = policy.rule_for(request.authority)
-    if rule is None:
-        rule = await tunnel_blindly(request)
-    if rule is None:
-        return
-    if rule.connect == "tunnel":
-        await tunnel(request, rule)
-    else:
-        await intercept(request, rule)

@@ -65,7 +65,10 @@ async def serve_proxy_client(visit: Visit) -> None:
         await serve_socks5(visit, client_auth.verify if client_auth is not None else None)
     elif opening is Opening.CONNECT:
         # 3.
-        await _serve_connect(visit, first)
+        visit.request = await _read_request(visit, first)
+        # The client may be silent for an hour from here on, and nobody needs what it said first.
+        del first
+        await carry(visit.request)
     else:
         # 4.
         SocketTransport(visit.client, OriginationClient(visit.proxy, visit.slot, visit.name), visit.proxy.limits.buffer_bytes)
@@ -101,7 +104,7 @@ def _opening(first: bytes) -> Opening:
     return Opening.CONNECT if first.startswith(_CONNECT) else Opening.HTTP
 
 
-async def _serve_connect(visit: Visit, seen: bytes) -> None:
+async def _read_request(visit: Visit, seen: bytes) -> ConnectRequest:
     visit.record = record = Record(visit.proxy, visit.name, "none")
     record.method = "CONNECT"
     head = await _read_connect(visit.client, seen, visit.proxy)
@@ -111,8 +114,7 @@ async def _serve_connect(visit: Visit, seen: bytes) -> None:
     record.authority = authority = parse_authority(request_target(head).authority.decode("ascii"))
     visit.proxy.refuse_loop(head)
     record.received_via = head.get_all(b"via")
-    visit.request = ConnectRequest(visit.client, authority, visit.reply, visit.proxy, visit.slot, record)
-    await carry(visit.request)
+    return ConnectRequest(visit.client, authority, visit.reply, visit.proxy, visit.slot, record)
 
 
 async def _read_connect(client: socket.socket, seen: bytes, proxy: Proxy) -> RequestHead:

@@ -89,12 +89,23 @@ class Proxy:
         if self.own_name.has_seen(head):
             raise LoopDetected("the request has passed this proxy already, as its Via field says: another proxy led it back")
 
-    def spawn(self, story: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run a story as a task that is kept alive until it ends."""
+    def spawn(
+        self, story: Coroutine[Any, Any, None], ended: Callable[[asyncio.Task[None]], None] | None = None
+    ) -> asyncio.Task[None]:
+        """Run a story as a task that is kept alive until it ends.
+
+        Args:
+            story: What to run.
+            ended: Called at the end, and then to call `forget`; None: nobody is.
+        """
         task = asyncio.get_running_loop().create_task(story)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(ended or self.forget)
         return task
+
+    def forget(self, task: asyncio.Task[None]) -> None:
+        """Keep a task alive no longer."""
+        self._tasks.discard(task)
 
     async def open_upstream(
         self,

@@ -49,6 +49,12 @@ class Visit:
     record: Record | None = None
     request: ConnectRequest | None = None
 
+    def story_ended(self, task: asyncio.Task[None]) -> None:
+        """Hang up where the story was cancelled: before its first step it never gets as far as its own `except`."""
+        self.proxy.forget(task)
+        if task.cancelled():
+            _hang_up(self)
+
 
 Story = Callable[[Visit], Coroutine[Any, Any, None]]
 
@@ -60,9 +66,7 @@ def accept(client: socket.socket, name: str, proxy: Proxy, reply: Reply, story: 
         _turn_away(client, name, proxy, reply)
         return
     visit = Visit(client, proxy, proxy.live.add(), reply, name)
-    visit.slot.task = task = proxy.spawn(_serve(visit, story))
-    # Not in the task itself: one that is cancelled before its first step never gets as far as its own `except`.
-    task.add_done_callback(lambda ended: _hang_up(visit) if ended.cancelled() else None)
+    visit.slot.task = proxy.spawn(_serve(visit, story), visit.story_ended)
 
 
 def _turn_away(client: socket.socket, name: str, proxy: Proxy, reply: Reply) -> None:
