@@ -9,13 +9,20 @@ from datetime import timedelta
 
 import pytest
 
+from pinproxy.authority import Authority
 from pinproxy.limits import Limits
+from pinproxy.net.client_contexts import client_context
+from pinproxy.net.dial import Dialler
+from pinproxy.net.own_addresses import OwnAddresses
+from pinproxy.net.upstream import UpstreamOpener
 from pinproxy.pins.pin_set import PinSet
+from pinproxy.policy.rule import DialOverride
 from pinproxy.policy.table import PolicyTable
 from tests.harness.clients import get_head, open_intercepted, originate, read_answer
 from tests.harness.origin import Handler, answer_ok, running_origin
 from tests.harness.pki import NOW, Issued, make_leaf, make_root, server_context
 from tests.harness.running import HOST, host_rule, running_proxy
+from tests.harness.wires import Ear
 
 ROOT = make_root()
 LEAF, OTHER = make_leaf(ROOT, HOST), make_leaf(ROOT, HOST)
@@ -192,6 +199,23 @@ async def test_a_server_that_does_not_resume_is_not_asked_to_again() -> None:
     ):
         assert [(await in_thread(originate, proxy)).status for _ in range(3)] == [200, 200, 200]
         assert resumed == [False, False, False]
+
+
+async def test_who_comes_to_look_at_the_certificate_is_shown_it() -> None:
+    """A preflight and `pinproxy verify` open at a destination, and resume nothing; the twin is a connection that may."""
+    rule = host_rule([LEAF.pin], ROOT.anchors)
+    async with running_origin(context(version=ssl.TLSVersion.TLSv1_2)) as origin:
+        dialler = Dialler(LIMITS, OwnAddresses())
+        opener = UpstreamOpener(dialler, LIMITS, lambda: NOW)
+        authority, way, ear = Authority(HOST, 443), DialOverride("127.0.0.1", origin.port), Ear()
+        for _ in range(2):
+            upstream = await opener.open(authority, rule, (), ear, way)
+            upstream.keep_session()  # in TLS 1.2 it is there with the handshake
+            upstream.sock.close()
+        roots = client_context(rule.trust, rule.min_tls, (), rule.client_cert)
+        looking = await opener.open_at(await opener.find(authority, rule, way), rule, roots, (), ear)
+        looking.sock.close()
+        assert [heard.facts.is_resumed for heard in ear.heard] == [False, True, False]
 
 
 @pytest.mark.attack("an impostor that answers for a server whose session is offered", expect="pin_mismatch", topic="pins")
