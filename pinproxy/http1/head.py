@@ -125,6 +125,8 @@ class _Collector:
     """What llhttp calls back."""
 
     __slots__ = ("fields", "is_complete", "url")
+    # Looked for in each collector; an attribute that is missing costs an exception.
+    on_message_begin = on_status = on_body = on_chunk_header = on_chunk_complete = on_message_complete = None
 
     def __init__(self) -> None:
         self.fields: list[tuple[bytes, bytes]] = []

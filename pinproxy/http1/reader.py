@@ -105,6 +105,11 @@ class MessageReader(ABC, Generic[HeadT]):
         """Bytes fed but not yet consumed."""
         return len(self._buffer) - self._at
 
+    @property
+    def has_more(self) -> bool:
+        """Whether there may be an event: bytes that are not consumed, or the end of the connection."""
+        return self._is_eof or self._at < len(self._buffer)
+
     def feed(self, data: bytes) -> None:
         """Add bytes. Take all events before feeding again: then the buffer never holds more than one incomplete element."""
         if self._at == len(self._buffer):
@@ -136,23 +141,20 @@ class MessageReader(ABC, Generic[HeadT]):
         """
         if self._failure is not None:
             raise self._failure
+        step = self._step
         try:
-            return self._advance()
+            if step is _HEAD:
+                return self._next_head()
+            if step is _ENDING:
+                return self._finish()
+            if step is _LENGTH:
+                return self._next_counted()
+            if step is _CHUNKED:
+                return self._next_chunked()
+            return self._next_until_close() if step is _UNTIL_CLOSE else SWITCHED
         except Refused as failure:
             self._failure = failure
             raise
-
-    def _advance(self) -> HeadT | bytes | End | Signal:
-        step = self._step
-        if step is _HEAD:
-            return self._next_head()
-        if step is _ENDING:
-            return self._finish()
-        if step is _LENGTH:
-            return self._next_counted()
-        if step is _CHUNKED:
-            return self._next_chunked()
-        return self._next_until_close() if step is _UNTIL_CLOSE else SWITCHED
 
     def _switch(self) -> None:
         """Stop: HTTP ends here, and what follows is for `take_rest`."""

@@ -50,7 +50,7 @@ class RequestReader(MessageReader[RequestHead]):
         if not self._has_skipped_line and self._buffer.startswith(b"\r\n", self._at):
             self._at += 2
             self._has_skipped_line = True
-        if not self.buffered:
+        if self._at == len(self._buffer):
             return CLOSED if self._is_eof else NEED_DATA
         raw = self._cut_head()
         if raw is None:
@@ -92,7 +92,7 @@ class ResponseReader(MessageReader[ResponseHead]):
         Whether the origin wants it to live on is for `connection.keeps_alive` to say.
         """
         is_awaiting = self._awaited_method is not None or not self._is_between_messages
-        return not (is_awaiting or self.buffered or self._is_eof or self._failure)
+        return not (is_awaiting or self.has_more or self._failure)
 
     @property
     def has_answered(self) -> bool:

@@ -53,9 +53,10 @@ class SocketTransport(asyncio.Transport):
         self._sock = sock
         self._fd = sock.fileno()
         self._is_tls = isinstance(sock, ssl.SSLSocket)
-        # What SSLSocket's own recv and send call after some checks: on the data path they are called for every record.
-        self._recv: Callable[[int], bytes] = sock.read if isinstance(sock, ssl.SSLSocket) else sock.recv
-        self._send: Callable[[Any], int] = sock.write if isinstance(sock, ssl.SSLSocket) else sock.send
+        # What SSLSocket's own methods call after some checks: on the data path these are called for every record.
+        tls = getattr(sock, "_sslobj", None)
+        self._recv: Callable[[int], bytes] = tls.read if tls is not None else sock.recv
+        self._send: Callable[[Any], int] = tls.write if tls is not None else sock.send
         self._backlog: deque[memoryview] = deque()
         self._backlog_bytes = 0
         self._farewell = b""
@@ -168,14 +169,13 @@ class SocketTransport(asyncio.Transport):
             if self.first_read is not None:
                 first_read, self.first_read = self.first_read, None
                 first_read()
-            if not self._is_reading or (count < _SHORT_READ_BYTES and not self._has_been_reset()):
+            if not self._is_reading:
                 return False
+            if count < _SHORT_READ_BYTES and self._reset is None:
+                self._reset = reset_behind(self._sock)
+                if self._reset is None:
+                    return False
         return self._is_reading
-
-    def _has_been_reset(self) -> bool:
-        if self._reset is None:
-            self._reset = reset_behind(self._sock)
-        return self._reset is not None
 
     def _read_once(self) -> int:
         if self._is_buffered:

@@ -215,7 +215,10 @@ class OriginationClient(asyncio.Protocol):
             self._close_lingering()
             return
         self.expect_within(self._proxy.limits.keep_alive_seconds)
-        self.exchange_needs_request()
+        if self._reader.has_more:
+            self.exchange_needs_request()
+        else:
+            self.transport.resume_reading()
 
     def exchange_refused(self, refusal: Refused, *, is_response_begun: bool, must_cut: bool) -> None:
         """Answer with the refusal; where a response has begun, cut it short so that it looks cut."""

@@ -51,7 +51,7 @@ def connection_line(event: ConnectionEvent, level: str, timestamp: str) -> str:
         f'{{"timestamp":"{timestamp}","level":"{level}","event":"connection","id":"{event.id}",'
         f'"client":{_quoted(event.client)},{middle},"status":{"null" if event.status is None else event.status},'
         f'"bytes_up":{event.bytes_up},"bytes_down":{event.bytes_down},'
-        f'"duration_ms":{int(event.duration_seconds * 1_000_000) / 1000}{trust}{user}{detail}}}'
+        f'"duration_ms":{event.duration_seconds * 1000:.3f}{trust}{user}{detail}}}'
     )
 
 

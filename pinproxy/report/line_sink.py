@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import select
+import stat
 from typing import TextIO
 
 # A pipe that polls as writable takes this much without blocking (POSIX.1-2017, write(2): PIPE_BUF), and takes it in one piece.
@@ -33,6 +34,8 @@ class LineSink:
         self.dropped = 0
         self._is_torn = False
         self._descriptor = os.open(os.devnull, os.O_WRONLY) if stream is None else os.dup(stream.fileno())
+        # > POSIX.1-2017, poll(): Regular files shall always poll TRUE for reading and writing.
+        self._always_takes = stat.S_ISREG(os.fstat(self._descriptor).st_mode)
         self._poll = select.poll()
         self._poll.register(self._descriptor, select.POLLOUT)
 
@@ -57,10 +60,13 @@ class LineSink:
     def _write(self, line: bytes) -> bool:
         written = 0
         while written < len(line):
-            ready = self._poll.poll(0)
-            if not ready or not ready[0][1] & select.POLLOUT:
+            if not self._always_takes and not self._takes_now():
                 self._is_torn = self._is_torn or written > 0
                 return False
             written += os.write(self._descriptor, line[written : written + _PIECE])
         self._is_torn = False
         return True
+
+    def _takes_now(self) -> bool:
+        ready = self._poll.poll(0)
+        return bool(ready) and bool(ready[0][1] & select.POLLOUT)
