@@ -58,12 +58,12 @@ def place_of_pins(settings: Settings, rule: HostRule, number: int) -> Place:
 def _failures(survey: Survey, place: Place) -> Iterator[Remark]:
     if survey.error is not None:
         yield Remark("warning", place, f"not asked: {survey.error}")
-    for text in dict.fromkeys(
-        f"{item.address} was not asked: {item.error}" for item in survey.handshakes if item.outcome is Outcome.UNREACHABLE
-    ):
-        yield Remark("warning", place, text)
     for item in survey.handshakes:
-        if item.outcome is Outcome.MISMATCH:
+        if item.outcome is Outcome.NO_ROUTE:
+            yield Remark("note", place, f"{item.address} was not asked: this machine has no route to it")
+        elif item.outcome is Outcome.UNREACHABLE:
+            yield Remark("warning", place, f"{item.address} was not asked: {item.error}")
+        elif item.outcome is Outcome.MISMATCH:
             passes = item.judgement is not None and item.judgement.decision is not Decision.DENY
             effect = "it passes here, and `enforce` would deny it" if passes else "it would be denied"
             yield Remark("warning" if passes else "mismatch", place, f"{_failure(item)}: {effect}")

@@ -38,8 +38,9 @@ def pin(
 ) -> None:
     """Print the pins of a server, certificate, key or signing request.
 
-    A HOST is dialled from here, directly, and verified as the proxy does; the pins are those of the verified chain. Whoever
-    could deceive this connection would be pinned: compare with a second network, or with the server's owner.
+    A HOST is dialled from here, directly, and verified as the proxy does; the pins are those of the verified chain, and of each
+    other one that its addresses show, for RSA and for ECDSA. Whoever could deceive these connections would be pinned: compare
+    with a second network, or with the server's owner.
 
     \b
       pinproxy pin api.example.com
@@ -94,4 +95,6 @@ def _listing_of_server(host: str, ca_file: Path | None, *, unsafe_unverified: bo
         warning = click.style("WARNING: not verified", fg="red", bold=True)
         click.echo(f"{warning}: {error}", err=True)
         answer = asyncio.run(unsafe_ask_server(authority))
+    for problem in answer.problems:
+        click.echo(f"{click.style('warning', fg='yellow', bold=True)}: not valid, and not pinned: {problem}", err=True)
     return Listing(str(authority), answer.found, answer, str(ca_file.absolute()) if ca_file is not None else None)

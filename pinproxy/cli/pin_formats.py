@@ -61,6 +61,10 @@ def _yaml_configuration(listing: Listing, answer: ServerAnswer) -> str:
         mark = "" if index < 2 else "# "
         lines.append(f"      # {_described(found)}{_consequence(index)}")
         lines.append(f"      {mark}- {{pin: {found.pin}, position: {found.what}}}")
+    for found in answer.others:
+        seen = "shown at another address, or to who asks for another kind of key"
+        lines.append(f"      # {_described(found)}: {seen}")
+        lines.append(f"      - {{pin: {found.pin}, position: {found.what}}}")
     if len(listing.found) == 1:
         lines.append("      # A set needs two pins: add the one of a key that is kept offline.")
     else:
@@ -91,9 +95,10 @@ def _quoted(text: str) -> str:
 
 
 def _in_force(listing: Listing) -> tuple[Pin, ...]:
-    """Place the pins of a listing: those of a server as in YAML, leaf and issuer; those of a file all, the first as leaf."""
+    """Place the pins of a listing: those of a server as in YAML, leaves and issuers; those of a file all, the first as leaf."""
     if listing.answer is not None:
-        return tuple(replace(found.pin, position="ca" if index else "leaf") for index, found in enumerate(listing.found[:2]))
+        shown = (*listing.found[:2], *listing.answer.others)
+        return tuple(replace(found.pin, position="leaf" if found.what == "leaf" else "ca") for found in shown)
     return tuple(
         replace(found.pin, position="ca" if index and found.what == "certificate" else "leaf")
         for index, found in enumerate(listing.found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +15,7 @@ from pinproxy.errors import PinproxyError
 from pinproxy.limits import Limits
 from pinproxy.net.dial import Dialler
 from pinproxy.net.own_addresses import OwnAddresses
+from pinproxy.net.survey import Outcome, survey
 from pinproxy.net.system_roots import certificates_in
 from pinproxy.net.unverified import unsafe_fetch_sent_chain
 from pinproxy.net.upstream import Upstream, UpstreamOpener
@@ -24,6 +26,7 @@ from pinproxy.policy.rule import HostRule, TrustAnchors
 from pinproxy.settings.key_files import KeyPin
 
 _DER = b"\x30"
+_ADDRESSES_AT_ONCE = 8
 _KEY: TypeAdapter[Pin] = TypeAdapter(KeyPin)
 
 
@@ -57,12 +60,16 @@ class ServerAnswer:
         address: Where it was, `host:port`.
         found: The keys of its chain, leaf first.
         is_verified: Whether this is the verified chain, the anchor included, or what was sent and nobody verified.
+        others: Leaf and issuer of each further chain: shown at another address, or to who asks for another kind of key.
+        problems: Which other addresses or certificates of it are not valid, and why.
     """
 
     authority: Authority
     address: str
     found: tuple[Found, ...]
     is_verified: bool
+    others: tuple[Found, ...] = ()
+    problems: tuple[str, ...] = ()
 
 
 class _Silent:
@@ -88,13 +95,24 @@ async def ask_server(authority: Authority, trust: TrustAnchors) -> ServerAnswer:
         Refused: It cannot be reached, or its chain, name or dates are not valid.
     """
     limits = Limits()
-    opener = UpstreamOpener(Dialler(limits, OwnAddresses()), limits, lambda: datetime.now(UTC))
+    opener = UpstreamOpener(Dialler(limits, OwnAddresses()), limits, _now)
     rule = HostRule(HostPattern("exact", authority.host), "disabled", None, trust)
     upstream = await opener.open(authority, rule, (), _Silent())
     upstream.sock.close()
     chain = upstream.verified.chain
     found = tuple(_of_certificate(item, position) for position, item in chain.positioned()) if chain else ()
-    return ServerAnswer(authority, upstream.address, found, is_verified=True)
+    others = await survey(opener, authority, rule, _now, asyncio.Semaphore(_ADDRESSES_AT_ONCE))
+    pins = {item.pin for item in found}
+    further = [_of_certificate(item, position) for chain in others.chains for position, item in chain.positioned()[:2]]
+    invalid = (f"{item.address}: {item.error}" for item in others.handshakes if item.outcome is Outcome.MISMATCH)
+    return ServerAnswer(
+        authority,
+        upstream.address,
+        found,
+        is_verified=True,
+        others=tuple(dict.fromkeys(item for item in further if item.pin not in pins)),
+        problems=tuple(dict.fromkeys(invalid)),
+    )
 
 
 async def unsafe_ask_server(authority: Authority) -> ServerAnswer:
@@ -107,6 +125,10 @@ async def unsafe_ask_server(authority: Authority) -> ServerAnswer:
     sent = await unsafe_fetch_sent_chain(Dialler(limits, OwnAddresses()), authority, limits.handshake_seconds)
     found = tuple(_of_certificate(item, "ca" if index else "leaf") for index, item in enumerate(sent.certificates))
     return ServerAnswer(authority, str(authority), found, is_verified=False)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 def read_certificates(path: Path) -> tuple[Found, ...]:

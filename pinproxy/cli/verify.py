@@ -18,7 +18,14 @@ from pinproxy.net.survey import Handshake, Outcome, Survey
 from pinproxy.policy.rule import HostRule
 from pinproxy.settings.load import load_settings
 
-_COLOURS = {Outcome.MISMATCH: "red", Outcome.UNREACHABLE: "yellow", Outcome.OK: "green", Outcome.NOT_OFFERED: "bright_black"}
+_COLOURS = {
+    Outcome.MISMATCH: "red",
+    Outcome.UNREACHABLE: "yellow",
+    Outcome.OK: "green",
+    Outcome.NOT_OFFERED: "bright_black",
+    Outcome.NO_ROUTE: "bright_black",
+}
+_NO_VERDICT = {Outcome.NOT_OFFERED: "not offered", Outcome.NO_ROUTE: "no route"}
 _HEAD = ("HOST", "ADDRESS", "TLS", "KEY", "VERDICT", "MATCHED PIN", "EXPIRES", "BACKUP")
 
 
@@ -34,7 +41,7 @@ def verify(hosts: tuple[str, ...], config: Path, is_json: bool) -> int:
     proxy and limits are those of the configuration. Wildcards need a name: `pinproxy verify name.under.wildcard`.
 
     Exits with 3 if a pin, chain, name or date is not as it must be, in report-only too; else with 1 if an address could
-    not be asked, or nothing was; else with 0.
+    not be asked, or nothing was; else with 0. An address that this machine has no route to, as to IPv6, does not count.
 
     \b
       pinproxy verify -c pinproxy.yaml
@@ -89,8 +96,8 @@ def _rows(survey: Survey) -> list[tuple[str, ...]]:
 
 def _cells(handshake: Handshake, *, is_behind_proxy: bool) -> tuple[str, ...]:
     chain, judgement, way = handshake.chain, handshake.judgement, handshake.way
-    if handshake.outcome is Outcome.NOT_OFFERED:
-        verdict = "not offered"
+    if handshake.outcome in _NO_VERDICT:
+        verdict = _NO_VERDICT[handshake.outcome]
     elif judgement is not None:
         verdict = str(judgement.verdict)
     else:

@@ -11,6 +11,7 @@ is narrowed in order to see each certificate of a server that has several:
 from __future__ import annotations
 
 import asyncio
+import errno
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -39,6 +40,7 @@ from pinproxy.pins.pin import Pin
 from pinproxy.policy.rule import HostRule, MinTls
 from pinproxy.policy.verdict import Judgement, Verdict
 
+_NO_ROUTE = frozenset({errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 _NOBODY_THERE = (DialRefused, DialTimeout, UpstreamProxyRefused)
 _WRONG = (PinError, ChainInvalid, HostnameMismatch, CertificateExpired)
 _MISMATCHES = frozenset({Verdict.NO_MATCH, Verdict.EXPIRED, Verdict.CHAIN_UNAVAILABLE})
@@ -61,6 +63,7 @@ class Outcome(StrEnum):
     UNREACHABLE = "unreachable"
     OK = "ok"
     NOT_OFFERED = "not_offered"
+    NO_ROUTE = "no_route"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,8 @@ class Handshake:
         address: Whom it was made with, `host:port`.
         way: How was asked; None: there was nobody to ask.
         outcome: `mismatch` whatever the mode of the rule: a fact, and no act. `not_offered`: the server has no certificate
-            of this kind, or does not speak this version, and did finish another handshake.
+            of this kind, or does not speak this version, and did finish another handshake. `no_route`: this machine has no way
+            to the address, most often for want of IPv6; the proxy would take another, and nothing is known of the server.
         tls_version: As OpenSSL spells it; None: not finished.
         chain: The verified chain; None: there is none.
         judgement: What the pins say of it; None: it came to no pins.
@@ -115,8 +119,9 @@ class Survey:
 
     @property
     def is_complete(self) -> bool:
-        """Whether everybody could be asked."""
-        return bool(self.handshakes) and all(item.outcome is not Outcome.UNREACHABLE for item in self.handshakes)
+        """Whether somebody was asked, and everybody there is a way to could be."""
+        outcomes = {item.outcome for item in self.handshakes}
+        return Outcome.UNREACHABLE not in outcomes and bool(outcomes & {Outcome.OK, Outcome.MISMATCH})
 
     @property
     def chains(self) -> tuple[VerifiedChain, ...]:
@@ -209,7 +214,8 @@ async def _ask(opener: UpstreamOpener, destination: Destination, rule: HostRule,
         upstream.sock.close()
     except _NOBODY_THERE as refused:
         address = format_address((destination.addresses[0], destination.port))
-        return Handshake(address, None, Outcome.UNREACHABLE, error=refused)
+        has_no_route = isinstance(refused.__cause__, OSError) and refused.__cause__.errno in _NO_ROUTE
+        return Handshake(address, None, Outcome.NO_ROUTE if has_no_route else Outcome.UNREACHABLE, error=refused)
     except Refused as refused:
         error = refused
     seen = witness.upstream

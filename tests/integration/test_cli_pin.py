@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+
 from pinproxy.cli.exit_code import ExitCode
+from pinproxy.cli.main import invoke
 from tests.harness.blocking_origin import blocking_origin
 from tests.harness.command_line import pinproxy
 from tests.harness.pki import make_intermediate, make_leaf, make_root, server_context
@@ -30,6 +35,22 @@ def test_the_pins_of_the_verified_chain_are_printed_and_load(tmp_path: Path) -> 
     (tmp_path / "c.yaml").write_text(f"version: 1\n{done.stdout}", "utf-8")
     checked = pinproxy("check", "--strict", "--config", "c.yaml", cwd=tmp_path)
     assert (checked.returncode, checked.stdout) == (ExitCode.OK, "ok: 1 host, 2 pins\n"), checked.stderr
+
+
+def test_every_certificate_of_a_server_is_among_its_pins(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A client that asks for the other kind of key would meet one that nobody pinned; what was printed matches both."""
+    other_issuer = make_intermediate(ROOT, "Another Intermediate")
+    rsa_leaf = make_leaf(other_issuer, "localhost", key=rsa.generate_private_key(65537, 2048))
+    context = server_context(LEAF)
+    (tmp_path / "rsa.pem").write_bytes(rsa_leaf.key_pem + rsa_leaf.pem + other_issuer.pem)
+    context.load_cert_chain(tmp_path / "rsa.pem")
+    with blocking_origin(context, lambda _: None) as origin:
+        assert invoke(["pin", f"localhost:{origin.port}", "--ca-file", roots_file(tmp_path)]) == ExitCode.OK
+        (tmp_path / "c.yaml").write_text(f"version: 1\n{capsys.readouterr().out}", "utf-8")
+        assert invoke(["verify", "--config", str(tmp_path / "c.yaml"), "--json"]) in (ExitCode.OK, ExitCode.FAILURE)
+    (host,) = json.loads(capsys.readouterr().out)["hosts"]
+    assert {item["matched_pin"] for item in host["handshakes"]} - {None} == {str(LEAF.pin), str(rsa_leaf.pin)}
+    assert "mismatch" not in {item["outcome"] for item in host["handshakes"]}
 
 
 def test_a_chain_that_is_not_valid_gives_no_pins(tmp_path: Path) -> None:

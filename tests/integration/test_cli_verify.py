@@ -297,6 +297,16 @@ def test_an_address_that_does_not_answer_is_told_of_beside_one_that_does() -> No
     assert [handshake.way for handshake in found.handshakes if handshake.address.startswith("127.0.0.3")] == [None]
 
 
+def test_an_address_that_this_machine_has_no_route_to_does_not_count() -> None:
+    """A host with an IPv6 address, asked from a container without IPv6; the kernel says the same of TCP to a multicast group."""
+    nowhere = "224.0.0.1"
+    with blocking_origin(server_context(LEAF)) as origin:
+        found = surveyed(host_rule([LEAF.pin], ROOT.anchors), origin.port, [nowhere, "127.0.0.1"])
+        alone = surveyed(host_rule([LEAF.pin], ROOT.anchors), origin.port, [nowhere])
+    assert (found.handshakes[0].outcome, exit_code_of([found])) == (Outcome.NO_ROUTE, ExitCode.OK)
+    assert exit_code_of([alone]) == ExitCode.FAILURE
+
+
 def test_a_name_without_an_address_is_exit_1_with_its_reason() -> None:
     """There is nobody to shake hands with, and no handshake that could be wrong."""
     found = surveyed(host_rule([LEAF.pin], ROOT.anchors), 443, [])
