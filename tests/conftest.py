@@ -38,8 +38,10 @@ def pytest_asyncio_loop_factories(config: pytest.Config) -> dict[str, Callable[[
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Refuse a mark that docs/security.md cannot hold: an unknown topic, or a reason code that does not exist."""
-    for mark in item.iter_markers("attack"):
+    """Refuse a mark that docs/security.md cannot hold: an unknown topic or reason code, or no test of its own."""
+    for node, mark in item.iter_markers_with_node("attack"):
+        if node is not item:
+            raise pytest.UsageError(f"{node.nodeid}: the mark `attack` stands on a test, or on a row of its table")
         try:
             read_mark(mark)
         except ValueError as error:

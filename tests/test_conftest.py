@@ -147,6 +147,13 @@ def test_an_attack_with_a_reason_that_does_not_exist_fails_the_collection(run_su
     result.stderr.fnmatch_lines(["*::test_attack: expect='pin_missmatch': got no reason code*"])
 
 
+def test_an_attack_that_is_said_of_a_whole_file_fails_the_collection(run_suite: RunSuite) -> None:
+    """The page names tests, and would name none of these."""
+    result = run_suite(ATTACK.replace("@pytest", "pytestmark = pytest"))
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*the mark `attack` stands on a test*"])
+
+
 def test_an_attack_with_a_reason_that_exists_is_run(run_suite: RunSuite) -> None:
     """The twin."""
     run_suite(ATTACK).assert_outcomes(passed=1)
