@@ -6,7 +6,7 @@ from pinproxy.errors.base import OverloadError, Refused
 
 
 class Overloaded(OverloadError):
-    """More connections than `limits.connections`."""
+    """More connections than `limits.connections`, or than there are descriptors for."""
 
     code = "overloaded"
     title = "The proxy has no free connection"

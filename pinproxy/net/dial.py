@@ -14,8 +14,9 @@ from dataclasses import dataclass, replace
 import aiohappyeyeballs
 
 from pinproxy.authority import Authority, is_ip_address
-from pinproxy.errors import AddressDenied, DialRefused, DialTimeout, DnsFailed, LoopDetected
+from pinproxy.errors import AddressDenied, DialRefused, DialTimeout, DnsFailed, LoopDetected, Overloaded
 from pinproxy.limits import Limits
+from pinproxy.net.exhaustion import is_exhausted
 from pinproxy.net.own_addresses import OwnAddresses
 from pinproxy.net.readiness import connect_socket
 from pinproxy.net.time_limit import time_limit
@@ -128,6 +129,7 @@ class Dialler:
 
         Raises:
             DialRefused, DialTimeout: Nobody there.
+            Overloaded: This process has no descriptor left.
             UpstreamProxyRefused: The upstream proxy does not open the way.
             LoopDetected: It says that the way leads back.
         """
@@ -165,6 +167,8 @@ class Dialler:
                 f"{name} at {', '.join(addresses)} did not answer within {self._limits.connect_seconds:g} s"
             ) from error
         except OSError as error:
+            if is_exhausted(error):
+                raise Overloaded(f"no descriptor is left for a connection to {name} (ulimit -n)") from error
             raise DialRefused(f"{name} at {', '.join(addresses)} port {port} refused or cannot be reached") from error
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return sock

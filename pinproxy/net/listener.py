@@ -7,12 +7,12 @@ to read the rest, and a stream reader would already have taken them.
 from __future__ import annotations
 
 import asyncio
-import errno
 import socket
 from collections.abc import Callable
 
 from pinproxy.authority import Authority
 from pinproxy.errors import Problem, SettingsError
+from pinproxy.net.exhaustion import is_exhausted
 from pinproxy.net.unix_socket import SocketFile, UnixAddress, listen_on_path
 
 ListenAddress = Authority | UnixAddress
@@ -23,7 +23,6 @@ Accepted = Callable[[socket.socket, str], None]
 
 _BACKLOG = 1024  # the kernel caps it at net.core.somaxconn
 _ACCEPTS_PER_WAKE = 64
-_OUT_OF = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _BREATHER_SECONDS = 1.0  # asyncio's own habit after EMFILE
 
 
@@ -88,7 +87,7 @@ class Listener:
             except (BlockingIOError, ConnectionAbortedError):
                 return
             except OSError as error:
-                if error.errno not in _OUT_OF:
+                if not is_exhausted(error):
                     raise
                 self._take_a_breather(error)
                 return
