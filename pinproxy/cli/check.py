@@ -61,6 +61,7 @@ def check(config: Path, live: bool, expiring_days: int, strict: bool) -> int:
     else:
         table = table_for_reading(settings)
     remarks += remark_on_observations(settings, table, are_pins_asked=not live)
+    remarks = list(dict.fromkeys(remarks))  # an address may fail alike in every way it is asked
     for remark in sorted(remarks, key=lambda remark: document.position(remark.place)):
         click.echo(_line(document, remark), err=True)
     mismatches, warnings = (sum(remark.severity == severity for remark in remarks) for severity in ("mismatch", "warning"))
