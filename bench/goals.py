@@ -108,5 +108,6 @@ GOALS = (
     _flat("growth-rules", "cpu_10000", "cpu_1", "CPU of a request with 10,000 rules and with 1"),
     _flat("growth-rules", "lookup_10000", "lookup_1", "look-up among 10,000 rules and among 1"),
     Goal("growth-reload", "longest", 20, unit="ms", what="longest request meanwhile"),
+    Goal("growth-scrape", "longest", 20, unit="ms", what="longest request meanwhile"),
     _flat("growth-minting", "last", "first", "CPU of the last new hosts and of the first"),
 )

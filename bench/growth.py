@@ -14,8 +14,8 @@ from pathlib import Path
 
 from bench.held import held_connections
 from bench.measure import Sample, Scale
-from bench.peers import Peer, Way, pinproxy_with
-from bench.process import Running, running
+from bench.peers import Peer, Started, Way, pinproxy_with
+from bench.process import Running, running, wait_for_port
 from bench.stage import HOST, Stage, read_load
 from bench.steady import CLIENTS, arguments_for, per_operation
 from pinproxy.authority import Authority
@@ -85,11 +85,16 @@ def rules(stage: Stage, _peer: Peer, scale: Scale) -> Sample:
 
 
 def _scrape_milliseconds(proxy: Running, admin: Way) -> float:
-    """CPU milliseconds of one reading of the metrics: what the traffic waits for, as they are written on the loop."""
+    """CPU milliseconds of one reading of the metrics."""
+    wait_for_port(admin.port, proxy.process)
     before = proxy.cpu_seconds()
+    _read_metrics(admin)
+    return (proxy.cpu_seconds() - before) * 1000
+
+
+def _read_metrics(admin: Way) -> None:
     with urllib.request.urlopen(f"http://127.0.0.1:{admin.port}/metrics", timeout=60) as response:
         response.read()
-    return (proxy.cpu_seconds() - before) * 1000
 
 
 def _lookup_nanoseconds(table: PolicyTable) -> float:
@@ -105,19 +110,38 @@ def _lookup_nanoseconds(table: PolicyTable) -> float:
 def reload(stage: Stage, _peer: Peer, scale: Scale) -> Sample:
     """Seconds of a reload with the most rules, and the longest request before and during it."""
     count = scale.rules[-1]
-    started = pinproxy_with(stage, _host_rules(count - 1), _RELOADS_BY_SIGNAL_ALONE)
-    way, file = started.ways["s1"], Path(started.command[-1])
+
+    def reload_changed(proxy: Running, started: Started) -> None:
+        file = Path(started.command[-1])
+        file.write_text(file.read_text("utf-8") + _host_rule(count), "utf-8")
+        proxy.process.send_signal(signal.SIGHUP)
+        proxy.wait_for_line(_LOADED, 2, 29)
+
+    return _pauses_during(stage, pinproxy_with(stage, _host_rules(count - 1), _RELOADS_BY_SIGNAL_ALONE), reload_changed)
+
+
+def scrape(stage: Stage, _peer: Peer, scale: Scale) -> Sample:
+    """Seconds of a reading of the metrics with the most rules, and the longest request before and during it."""
+
+    def read_metrics(_proxy: Running, started: Started) -> None:
+        _read_metrics(started.ways["admin"])
+
+    return _pauses_during(stage, pinproxy_with(stage, _host_rules(scale.rules[-1] - 1)), read_metrics)
+
+
+def _pauses_during(stage: Stage, started: Started, act: Callable[[Running, Started], None]) -> Sample:
+    """Measure the longest request before and while something else is done."""
+    way = started.ways["s1"]
     arguments = [*arguments_for(way, "/64"), "--rate", str(_REQUESTS_PER_SECOND)]
     sample = Sample({})
     with running(started.command, way.port, stage.directory) as proxy:
+        wait_for_port(started.ways["admin"].port, proxy.process)
         stage.run_load(way.port, 1.0, 4, *arguments)  # the first handshakes
         calm = sample.count(stage.run_load(way.port, 5.0, 4, *arguments))
         sample.values["calm"] = calm.max_us / 1000
-        file.write_text(file.read_text("utf-8") + _host_rule(count), "utf-8")
         with stage.loading(way.port, 30.0, 4, *arguments) as generator:
             began = time.monotonic()
-            proxy.process.send_signal(signal.SIGHUP)
-            proxy.wait_for_line(_LOADED, 2, 29)
+            act(proxy, started)
             sample.values["seconds"] = time.monotonic() - began
             generator.send_signal(signal.SIGINT)  # the end of the load: what came after would hide nothing, and only take time
             load = sample.count(read_load(generator, 30.0))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from bench import growth, held, start, steady
 from bench.measure import FULL, Figure, Sample, Scale, Scenario, on_running_peer
-from bench.peers import Way
+from bench.peers import Peer, Way
 from bench.process import Running
 from bench.stage import Stage
 
@@ -21,6 +21,16 @@ def _of_cpu(name: str, title: str, operation: str, way: str, measure: Callable[[
 
 def _of_memory(name: str, title: str, way: str, measure: Callable[[Stage, Running, Way, Scale], Sample]) -> Scenario:
     return Scenario(name, title, (Figure("kib", "", "KiB / connection"),), way, on_running_peer(way, measure))
+
+
+def _of_pauses(name: str, what: str, act: str, measure: Callable[[Stage, Peer, Scale], Sample]) -> Scenario:
+    figures = (
+        Figure("longest", "longest request meanwhile", "ms"),
+        Figure("p99", "p99 meanwhile", "ms"),
+        Figure("calm", "longest request before", "ms"),
+        Figure("seconds", act, "s"),
+    )
+    return Scenario(name, f"Growth: {what} under traffic", figures, "s1", measure, only=("pinproxy",), why_only=_OWN_RULES)
 
 
 def _beside(kind: str) -> tuple[Figure, ...]:
@@ -120,20 +130,8 @@ SCENARIOS = {
             only=("pinproxy",),
             why_only=_OWN_RULES,
         ),
-        Scenario(
-            "growth-reload",
-            "Growth: a reload with 10,000 host rules under traffic",
-            (
-                Figure("longest", "longest request meanwhile", "ms"),
-                Figure("p99", "p99 meanwhile", "ms"),
-                Figure("calm", "longest request before", "ms"),
-                Figure("seconds", "the reload", "s"),
-            ),
-            "s1",
-            growth.reload,
-            only=("pinproxy",),
-            why_only=_OWN_RULES,
-        ),
+        _of_pauses("growth-reload", "a reload with 10,000 host rules", "the reload", growth.reload),
+        _of_pauses("growth-scrape", "the metrics of 10,000 host rules read", "the reading", growth.scrape),
         Scenario(
             "growth-minting",
             "Growth: leaves for 1,000 distinct hosts",

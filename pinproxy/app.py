@@ -22,6 +22,7 @@ from pinproxy.errors import Problem, SettingsError
 from pinproxy.net.dial import Resolver, resolve_with_system
 from pinproxy.net.event_loop import keep_pauses_short, new_event_loop
 from pinproxy.net.local_ca import LocalCa
+from pinproxy.net.quiet import collector_at_rest
 from pinproxy.net.system_roots import load_system_roots, roots_pem
 from pinproxy.policy.table import PolicyTable
 from pinproxy.proxy.route import Route
@@ -38,7 +39,6 @@ from pinproxy.settings.clients import ClientAuthSection
 from pinproxy.settings.load import load_settings
 from pinproxy.settings.model import Settings
 from pinproxy.settings.outward import make_upstream_proxy
-from pinproxy.settings.quiet import collector_at_rest
 from pinproxy.settings.watch import ConfigWatch
 
 # What a reload can put in force; the rest is bound, made or sized once.

@@ -9,10 +9,13 @@ Rules of this file:
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
+import json
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from typing import TypeVar
 
 from aiohttp import web
 
@@ -21,9 +24,11 @@ from pinproxy.admin.status_page import STYLE, render_status_page
 from pinproxy.admin.view import AdminView, check_readiness
 from pinproxy.authority import Authority, parse_authority
 from pinproxy.errors import BadRequest
+from pinproxy.net.quiet import collector_at_rest
 from pinproxy.report.exposition import Exposition
 from pinproxy.report.observations_file import dump_observations
 
+_Rendered = TypeVar("_Rendered")
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _STYLE_HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode("ascii")
@@ -121,7 +126,7 @@ class AdminServer:
         return authority.is_ip_address or authority.host in self._names
 
     async def _show_page(self, _request: web.Request) -> web.Response:
-        page = render_status_page(self._view, datetime.now(UTC))
+        page = await _aside(lambda: render_status_page(self._view, datetime.now(UTC)))
         return web.Response(text=page, content_type="text/html", charset="utf-8")
 
     async def _answer_readyz(self, _request: web.Request) -> web.Response:
@@ -130,7 +135,8 @@ class AdminServer:
         return web.json_response(body, status=200 if readiness.is_ready else 503)
 
     async def _show_metrics(self, request: web.Request) -> web.Response:
-        body, content_type = self._exposition.render(request.headers.get("Accept", ""))
+        accept = request.headers.get("Accept", "")
+        body, content_type = await _aside(lambda: self._exposition.render(accept))
         return web.Response(body=body, headers={"Content-Type": content_type})
 
     async def _give_ca(self, _request: web.Request) -> web.Response:
@@ -140,11 +146,21 @@ class AdminServer:
         return web.Response(body=pem, headers={"Content-Type": "application/x-pem-file"})
 
     async def _list_hosts(self, _request: web.Request) -> web.Response:
-        return web.json_response(describe_hosts(self._view, datetime.now(UTC)))
+        return web.json_response(text=await _aside(lambda: json.dumps(describe_hosts(self._view, datetime.now(UTC)))))
 
     async def _list_observations(self, _request: web.Request) -> web.Response:
         body = await dump_observations(self._view.observations, datetime.now(UTC))
         return web.Response(body=body, headers={"Content-Type": "application/json; charset=utf-8"})
+
+
+async def _aside(render: Callable[[], _Rendered]) -> _Rendered:
+    """Render in a thread: what holds every rule takes seconds with ten thousand of them, and traffic must not wait for it."""
+
+    def render_at_rest() -> _Rendered:
+        with collector_at_rest():
+            return render()
+
+    return await asyncio.to_thread(render_at_rest)
 
 
 async def _answer_livez(_request: web.Request) -> web.Response:

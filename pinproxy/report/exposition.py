@@ -1,6 +1,9 @@
 """The numbers as Prometheus reads them. The only module that imports prometheus-client; loaded with the admin server, not before.
 
-Every name has a heading in docs/metrics.md (a test compares them).
+Rules of this file:
+- Every name has a heading in docs/metrics.md (a test compares them).
+- It is run in a thread, while the loop goes on counting: what can grow meanwhile is copied before it is walked through, by
+  `tuple(...)`, which nothing interrupts.
 """
 
 from __future__ import annotations
@@ -80,12 +83,12 @@ class Exposition(Collector):
         )
 
     def _connections(self) -> Iterator[Metric]:
-        rules = self._metrics.rules.items()
+        rules = tuple(self._metrics.rules.items())
         yield _counter(
             "pinproxy_connections",
             "Connections and requests that ended.",
             ("rule", "mode", "decision", "code"),
-            [((label, *key), count) for label, counts in rules for key, count in counts.connections.items()],
+            [((label, *key), count) for label, counts in rules for key, count in tuple(counts.connections.items())],
         )
         yield _counter(
             "pinproxy_pin_verdicts",
@@ -185,6 +188,6 @@ def _seconds(at: datetime) -> float:
 def _last_matches(record: RuleRecord) -> dict[str, float]:
     """Key by spelling: one digest at two positions is two pins, and the same series twice would fail the whole scrape."""
     latest: dict[str, float] = {}
-    for pin, at in record.last_matches.items():
+    for pin, at in tuple(record.last_matches.items()):
         latest[str(pin)] = max(latest.get(str(pin), 0.0), _seconds(at))
     return latest

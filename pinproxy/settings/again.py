@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from pinproxy.net.quiet import collector_at_rest, free_one_by_one
 from pinproxy.policy.rule import TrustAnchors
 from pinproxy.policy.table import PolicyTable
 from pinproxy.settings.checks import startup_warnings
 from pinproxy.settings.model import Settings
 from pinproxy.settings.policy import build_policy_table
-from pinproxy.settings.quiet import collector_at_rest, free_one_by_one
 
 
 @dataclass(frozen=True, slots=True)
