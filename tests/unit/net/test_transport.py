@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pinproxy.net.close_notify import make_close_notify
+from pinproxy.net.close_notify import Stage, make_close_notify
 from pinproxy.net.transport import SocketTransport
 from tests.harness.origin import body_of
 from tests.harness.socket_pairs import Recorder, read_exactly, read_to_end, reset, socket_pair
@@ -238,14 +238,14 @@ async def test_a_protocol_that_fails_ends_its_connection(pair: Pair, callback: s
     assert [context["exception"] for context in reported] == [failure]
 
 
-def test_a_goodbye_is_made_aside(tls_pair: tuple[ssl.SSLSocket, ssl.SSLSocket]) -> None:
+async def test_a_goodbye_is_made_aside(tls_pair: tuple[ssl.SSLSocket, ssl.SSLSocket]) -> None:
     """Nothing is sent or read on the socket itself, no descriptor is left over, and a second goodbye is empty."""
     ours, peer = tls_pair
     peer.sendall(b"unread")
-    free = os.dup(ours.fileno())
-    os.close(free)
     record = make_close_notify(ours)
     assert record[:1] in {b"\x15", b"\x17"}
+    free = os.dup(ours.fileno())
+    os.close(free)
     assert make_close_notify(ours) == b""
     assert ours.recv(100) == b"unread"
     again = os.dup(ours.fileno())
@@ -257,3 +257,13 @@ def test_a_goodbye_is_made_aside(tls_pair: tuple[ssl.SSLSocket, ssl.SSLSocket]) 
     socket.socket.send(ours, record)
     peer.settimeout(10)
     assert peer.recv(1) == b""
+
+
+@pytest.mark.parametrize("size", [24, 512, 600])
+def test_no_goodbye_finds_anything_of_the_one_before(size: int) -> None:
+    """The socket aside serves one connection after the other; more than an alert is not left there for the next."""
+    stage = Stage()
+    for _ in range(2):
+        os.write(stage.fileno(), b"x" * size)
+        assert len(stage.take()) == min(size, 512)
+        assert stage.take() == b""
