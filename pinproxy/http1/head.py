@@ -31,6 +31,7 @@ _Index = dict[bytes, tuple[bytes, ...]]
 _Done = dict[object, Any]
 T = TypeVar("T")
 GivenTs = TypeVarTuple("GivenTs")
+_NOT_YET: Final = object()
 
 
 class _FieldLookup:
@@ -59,9 +60,8 @@ class _FieldLookup:
             given: Its further arguments, hashable.
         """
         key = (work, *given) if given else work
-        try:
-            result: T = self._done[key]
-        except KeyError:
+        result: T = self._done.get(key, _NOT_YET)  # no KeyError: most heads are new, and an exception costs more than the work
+        if result is _NOT_YET:
             result = self._done[key] = work(self, *given)
         return result
 
