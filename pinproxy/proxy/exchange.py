@@ -13,11 +13,12 @@ Rules of this file:
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
 from pinproxy.authority import Authority
-from pinproxy.errors import ClientClosed, HeadTimeout, InternalError, Refused, UpstreamClosed, UpstreamTimeout
+from pinproxy.errors import ClientClosed, Draining, HeadTimeout, InternalError, Refused, UpstreamClosed, UpstreamTimeout
 from pinproxy.http1.connection import asks_upgrade, keeps_alive, logs_in_connection
 from pinproxy.http1.fields import encode_chunk, encode_last_chunk, forward_request_head
 from pinproxy.http1.framing import BodyKind, Framing
@@ -33,8 +34,7 @@ from pinproxy.proxy.response_writer import ResponseWriter
 
 # > RFC 9110 §9.2.2: … PUT, DELETE, and safe request methods are idempotent.
 _IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
-_SWITCHING_PROTOCOLS = 101
-"""RFC 9110 §15.2.2"""
+_SWITCHING_PROTOCOLS = 101  # RFC 9110 §15.2.2
 _OWN_BOUNDS = float("inf")
 """Opening an upstream has bounds of its own for each of its steps."""
 
@@ -164,6 +164,9 @@ class Exchange:
                 self._client.exchange_needs_request()
         except Refused as refusal:
             self.refuse(refusal)
+        except asyncio.CancelledError:
+            self.refuse(Draining("the proxy ended before the request was sent"))  # nothing else bounds the client's wait now
+            raise
         except Exception as error:  # noqa: BLE001 - the boundary of this task: log, refuse, never go on
             self._proxy.report_defect("opening an upstream failed", error, self.record.id)
             self.refuse(InternalError("opening the upstream connection failed; the log has the details"))

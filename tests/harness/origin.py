@@ -32,6 +32,13 @@ class Origin:
     received: bytearray = field(default_factory=bytearray)
     _open: set[asyncio.Task[None]] = field(default_factory=set)
     _accepted: asyncio.Event = field(default_factory=asyncio.Event)
+    _sockets: list[socket.socket] = field(default_factory=list)
+
+    def hang_up(self) -> None:
+        """End every connection, whatever it is at: both directions, without a goodbye of TLS."""
+        for client in self._sockets:
+            with contextlib.suppress(OSError):
+                client.shutdown(socket.SHUT_RDWR)
 
     async def accepted(self, count: int = 1) -> None:
         """Wait until that many TCP connections were accepted."""
@@ -78,9 +85,11 @@ async def running_origin(
     def accept() -> None:
         client, _ = listener.accept()
         client.setblocking(False)  # noqa: FBT003 - the stdlib takes it by position only
+        origin._sockets.append(client)
         task = loop.create_task(carry(client, origin.connections))
         origin._open.add(task)
         task.add_done_callback(origin._open.discard)
+        task.add_done_callback(lambda _ended: origin._sockets.remove(client))
         # One that is cancelled before its first step closes nothing.
         task.add_done_callback(lambda ended: client.close() if ended.cancelled() else None)
         origin.connections += 1

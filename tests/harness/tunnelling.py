@@ -324,10 +324,10 @@ def flipped(data: bytes, at: int) -> bytes:
     return bytes(changed)
 
 
-def open_descriptors() -> int:
-    """Count the sockets and pipes this process has open; what else there is belongs to the event loop."""
+def open_descriptors(*kinds: str) -> int:
+    """Count the sockets and pipes this process has open, or those of some kinds; what else there is belongs to the event loop."""
     links = []
     for path in Path("/proc/self/fd").iterdir():
         with contextlib.suppress(OSError):
             links.append(str(path.readlink()))
-    return sum(link.startswith(("socket:", "pipe:")) for link in links)
+    return sum(link.startswith(kinds or ("socket:", "pipe:")) for link in links)

@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from pathlib import Path
 
 import pytest
 
-import pinproxy
 from pinproxy.limits import Limits
 from pinproxy.policy.table import PolicyTable
 from tests.harness.clients import (
@@ -22,6 +20,7 @@ from tests.harness.clients import (
     read_answer,
     read_to_end,
 )
+from tests.harness.faults import our_tasks
 from tests.harness.pki import make_leaf, make_root, server_context
 from tests.harness.running import HOST, RunningProxy
 from tests.harness.scene import origin_and_proxy
@@ -30,7 +29,6 @@ ROOT = make_root()
 LEAF = make_leaf(ROOT, HOST)
 CONTEXT = server_context(LEAF)
 PINS, TRUST = [LEAF.pin], ROOT.anchors
-PACKAGE = Path(pinproxy.__file__).parent
 in_thread = asyncio.to_thread
 
 
@@ -48,12 +46,6 @@ class SlowOrigin:
             self.asked.set()
             await self.may_answer.wait()
             writer.write(b"-last")
-
-
-def our_tasks() -> list[str]:
-    """List the tasks whose code is the proxy's."""
-    codes = [getattr(task.get_coro(), "cr_code", None) for task in asyncio.all_tasks()]
-    return [code.co_qualname for code in codes if code is not None and PACKAGE in Path(code.co_filename).parents]
 
 
 async def still_listens(proxy: RunningProxy) -> bool:
