@@ -2,7 +2,8 @@
 
 Rules of this file:
 - Nothing that goes wrong here stops or slows traffic: it is told in the log, and observations go on in memory.
-- What could not be read is never overwritten: it is set aside beside its place, and where that fails nothing is written at all.
+- What could not be read is never overwritten: a file is set aside beside its place; where that fails, or where it is no file,
+  nothing is written at all.
 - The event loop only collects, a few hosts at a time; a thread writes.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 from pathlib import Path
@@ -97,13 +99,24 @@ class ObservationsFile:
     def _set_aside(self, path: Path, problem: str, now: datetime) -> None:
         aside = path.with_name(f"{path.name}.{now:%Y%m%dT%H%M%SZ}.bad")
         try:
-            path.rename(aside)
+            _rename_file(path, aside)
         except OSError as error:
             self._path = None
             kept = f"it stays where it is ({error.strerror}), and nothing is written in this run"
         else:
             kept = f"it was kept as {aside.name}"
         self._logger.error("observations_unreadable", file=str(path), problem=problem, effect=f"begun anew; {kept}")
+
+
+def _rename_file(path: Path, aside: Path) -> None:
+    """Rename a file. A directory that was named by mistake would go with everything in it, and be missed by others.
+
+    Raises:
+        OSError: It cannot be renamed, or is no file.
+    """
+    if not path.is_file():
+        raise OSError(errno.EINVAL, "it is no file")
+    path.rename(aside)
 
 
 def read_bounded(path: Path) -> bytes:

@@ -173,6 +173,21 @@ async def test_what_cannot_be_set_aside_stays_and_nothing_is_written(kept: Kept)
     assert (kept.path.read_bytes(), [line["event"] for line in kept.lines]) == (b"{}", ["observations_unreadable"])
 
 
+async def test_a_directory_that_was_named_by_mistake_stays_where_it_is(kept: Kept) -> None:
+    """Other things are kept in it, the key of the local CA perhaps."""
+    kept.path.mkdir()
+    (kept.path / "ca.key").write_bytes(b"key")
+    file = kept.file()
+    async with file.kept_up(observations := file.load(NOW), lambda: LATER):
+        meet(observations, API_RULE)
+    assert (kept.path / "ca.key").read_bytes() == b"key"
+    (line,) = kept.lines
+    assert (line["event"], line["effect"]) == (
+        "observations_unreadable",
+        "begun anew; it stays where it is (it is no file), and nothing is written in this run",
+    )
+
+
 async def test_a_file_that_cannot_be_written_is_told_once_and_tried_again(kept: Kept) -> None:
     """Here its directory is missing until somebody makes it."""
     kept.path = kept.path.parent / "later" / "observations.json"
