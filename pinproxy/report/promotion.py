@@ -4,18 +4,26 @@ Every reason against it is told, not only the first:
 
 1. There are observations under this rule, and they were made under the very pins that would be enforced.
 2. They cover the window: these pins have been in force since before it began.
-3. Within it no connection would have been denied, and none was.
+3. Within it no connection would have been denied, none was, and none went unchecked. Days to come, by a clock that was put back
+   since, count as well.
 4. Within it enough connections matched: a host that nobody uses proves nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 from pinproxy.policy.rule import HostRule
 from pinproxy.report.observation import Counts, HostObservation, digest_of_pins
+
+# By the field of `Counts`.
+_AGAINST = {
+    "would_deny": "would have been denied",
+    "denied": "met a forbidden pin or none",
+    "unpinned": "met no pin check (`mode: disabled`, or an expired set)",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,19 +69,14 @@ def weigh(hosts: Iterable[HostObservation], rule: HostRule, now: datetime, days:
         ripe = since + timedelta(days=days)
         objections.append(f"these pins are observed since {_day(since)} only; {days} days are over on {_day(ripe)}")
     # 3.
-    window = {now.date() - timedelta(days=back) for back in range(days)}
+    before = now.date() - timedelta(days=days)
     by_day: dict[date, Counts] = {}
     for host in observed:
         for day, counts in host.days.items():
-            if day in window:
+            if day > before:
                 by_day[day] = by_day.get(day, Counts()) + counts
     total = sum(by_day.values(), Counts())
-    if total.would_deny:
-        per_day = _per_day({day: counts.would_deny for day, counts in by_day.items()})
-        objections.append(f"{_connections(total.would_deny)} would have been denied in the last {days} days: {per_day}")
-    if total.denied:
-        per_day = _per_day({day: counts.denied for day, counts in by_day.items()})
-        objections.append(f"{_connections(total.denied)} met a forbidden pin or none in the last {days} days: {per_day}")
+    objections += _against(by_day, days)
     # 4.
     if total.matched < min_connections:
         last = max(host.last_at for host in observed)
@@ -82,6 +85,13 @@ def weigh(hosts: Iterable[HostObservation], rule: HostRule, now: datetime, days:
             f"the last one seen was on {_day(last)}"
         )
     return Evidence(since, total, tuple(objections))
+
+
+def _against(by_day: dict[date, Counts], days: int) -> Iterator[str]:
+    for kind, what in _AGAINST.items():
+        counts = {day: getattr(counts, kind) for day, counts in by_day.items()}
+        if total := sum(counts.values()):
+            yield f"{_connections(total)} {what} in the last {days} days: {_per_day(counts)}"
 
 
 def _per_day(counts: dict[date, int]) -> str:

@@ -12,6 +12,7 @@ from pinproxy.policy.pattern import parse_pattern
 from pinproxy.policy.rule import HostRule
 from pinproxy.policy.verdict import judge_pins
 from pinproxy.policy.verify import Verified
+from pinproxy.report.observation import Counts
 from pinproxy.report.observations import Observations
 from pinproxy.report.promotion import Evidence, weigh
 from tests.unit.report.events import API, API_RULE, BACKUP_PIN, CHAIN, LEAF_PIN, NOW, event, rule
@@ -67,6 +68,27 @@ def test_a_connection_that_was_denied_refuses_too(good: Observations) -> None:
     """A forbidden pin denies in report-only as well."""
     good.hosts[0].days[NOW.date()].denied = 1
     assert weighed(good).objections == ("1 connection met a forbidden pin or none in the last 7 days: 1 on 2027-06-01",)
+
+
+@pytest.mark.parametrize("days_to_come", [1, 3])
+def test_a_mismatch_on_a_day_to_come_refuses_as_well(good: Observations, days_to_come: int) -> None:
+    """The proxy's clock was put back since, or is ahead of the one here; the twin has matches on that day."""
+    day = (NOW + days_to_come * DAY).date()
+    good.hosts[0].days[day] = Counts(matched=1)
+    assert weighed(good).objections == ()
+    good.hosts[0].days[day] = Counts(would_deny=1)
+    assert weighed(good).objections == (f"1 connection would have been denied in the last 7 days: 1 on {day}",)
+
+
+def test_connections_that_were_held_against_no_pins_refuse(good: Observations) -> None:
+    """The same pins under `mode: disabled`, or expired into it: what they would have made of those, nobody knows."""
+    unchecked = replace(WATCHED, mode="disabled")
+    observe(good, 7, met=unchecked)
+    assert weighed(good).objections == ()
+    observe(good, 6, times=2, met=unchecked)
+    assert weighed(good).objections == (
+        "2 connections met no pin check (`mode: disabled`, or an expired set) in the last 7 days: 2 on 2027-05-26",
+    )
 
 
 def test_pins_that_are_younger_than_the_window_are_not_ripe(good: Observations) -> None:
