@@ -104,7 +104,7 @@ class Carried:
 
     def review(self) -> None:
         """End, after the grace, if the policy would deny this connection; one that allows it in time calls the end off."""
-        self._refusal = self._removed_user() or self._denial()
+        self._refusal = self._denial()
         if self._refusal is None:
             self._call_off()
         elif not self._proxy.eviction_grace_seconds:
@@ -112,19 +112,14 @@ class Carried:
         elif self._eviction is None:
             self._eviction = asyncio.get_running_loop().call_later(self._proxy.eviction_grace_seconds, self._relay.abort)
 
-    def _removed_user(self) -> Refused | None:
-        user, client_auth = self._record.user, self._proxy.client_auth
-        if user is None or client_auth is None or client_auth.knows(user):
-            return None
-        return AuthRequired(f"{user} is no user of the proxy any more (`client_auth`)")
-
     def _denial(self) -> Refused | None:
         try:
+            self._proxy.refuse_removed_user(self._record.user)
             rule = self._proxy.policy.rule_for(self._authority)
             if rule is None and self._named is not None:
                 rule = self._proxy.policy.rule_for(self._named)
             refusal = self._denial_by(rule)
-        except HostNotListed as refused:
+        except (AuthRequired, HostNotListed) as refused:
             return refused
         if refusal is None:
             self._rule = rule

@@ -86,6 +86,7 @@ def _errand(asked: Authority, user: str | None, request: RequestHead, proxy: Pro
     """Send a request to the host that CONNECT asked for, and to no other (`errand.Direct`)."""
     secured = record.authority = _secured(asked)
     record.user = user
+    proxy.refuse_removed_user(user)
     target = request_target(request)
     if target.form is TargetForm.AUTHORITY:
         raise BadRequest("CONNECT comes first on a connection, or on one of its own")

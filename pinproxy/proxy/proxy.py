@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from pinproxy.authority import Authority
-from pinproxy.errors import HostNotListed, LoopDetected, PinError
+from pinproxy.errors import AuthRequired, HostNotListed, LoopDetected, PinError
 from pinproxy.http1.head import RequestHead
 from pinproxy.http1.via import OwnName, make_own_name
 from pinproxy.limits import Limits
@@ -88,6 +88,15 @@ class Proxy:
         """
         if self.own_name.has_seen(head):
             raise LoopDetected("the request has passed this proxy already, as its Via field says: another proxy led it back")
+
+    def refuse_removed_user(self, user: str | None) -> None:
+        """Refuse who came in as a user whom a reload has taken away since; None: nobody was asked.
+
+        Raises:
+            AuthRequired: It has.
+        """
+        if user is not None and self.client_auth is not None and not self.client_auth.knows(user):
+            raise AuthRequired(f"{user} is no user of the proxy any more (`client_auth`)")
 
     def spawn(
         self, story: Coroutine[Any, Any, None], ended: Callable[[asyncio.Task[None]], None] | None = None

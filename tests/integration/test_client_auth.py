@@ -315,3 +315,28 @@ async def test_an_open_tunnel_of_a_user_who_may_still_come_in_goes_on(users: dic
         tls.sendall(get_head("/", further="Connection: close\r\n"))
         assert (await asyncio.to_thread(read_answer, tls)).status == 200
     assert (await stage.proxy.connection())["code"] is None
+
+
+def plain_way(proxy: RunningProxy) -> socket.socket:
+    """Open a way to port 80 as Alice, for plain HTTP that asks nobody who they are, and use it once."""
+    sock = connect(proxy)
+    sock.sendall(f"CONNECT {HOST}:80 HTTP/1.1\r\nHost: {HOST}:80\r\n{ALICE}\r\n".encode())
+    assert read_answer(sock).status == 200
+    sock.sendall(get_head("/"))
+    assert read_answer(sock).status == 200
+    return sock
+
+
+@pytest.mark.attack("a further request of a removed user, behind his CONNECT to port 80", expect="auth_required", topic="faults")
+@pytest.mark.parametrize(
+    ("left", "status", "code"), [("böb", 407, "auth_required"), ("alice", 200, None)], ids=["removed", "still a user"]
+)
+async def test_a_way_for_plain_http_is_of_no_more_use_to_a_removed_user(
+    left: str, status: int, code: str | None, stage: Stage
+) -> None:
+    """His requests show no password, so each is held against the users in force; the twin is one of them."""
+    with await asyncio.to_thread(plain_way, stage.proxy) as sock:
+        stage.proxy.server.ask_clients({left: USERS[left]})
+        sock.sendall(get_head("/"))
+        answer = await asyncio.to_thread(read_answer, sock)
+    assert (answer.status, answer.code) == (status, code)
