@@ -8,8 +8,10 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from enum import Enum, auto
+from functools import lru_cache
 
 from pinproxy.authority import parse_authority
 from pinproxy.errors import BadRequest, ClientClosed, Draining, HeadTimeout, Refused
@@ -31,6 +33,8 @@ from pinproxy.proxy.visit import Visit
 _CONNECT = b"CONNECT "
 _SOCKS5 = 0x05  # RFC 1928 §3
 _TLS_HANDSHAKE = 0x16  # RFC 8446 §5.1
+_REMEMBERED_BYTES = 512  # five fields; 256 of them with what is read from them are half a megabyte
+_SECRET = re.compile(rb"authorization|cookie", re.IGNORECASE)
 
 
 class HttpReply:
@@ -117,6 +121,22 @@ async def _read_request(visit: Visit, seen: bytes) -> ConnectRequest:
     return ConnectRequest(visit.client, authority, visit.reply, visit.proxy, visit.slot, record)
 
 
+def parse_connect_head(raw: bytes) -> RequestHead:
+    """Parse a head, or remember it: a client asks for the same few ways again and again, in the same words.
+
+    The head is a pure function of its bytes, and so is what is read from it. One with a secret in it is not kept.
+
+    Raises:
+        BadRequest, HeadTooLarge: As `http1.head.parse_request_head`.
+    """
+    if len(raw) > _REMEMBERED_BYTES or _SECRET.search(raw):
+        return parse_request_head(raw)
+    return _parse_and_remember(raw)
+
+
+_parse_and_remember = lru_cache(maxsize=256)(parse_request_head)
+
+
 async def _read_connect(client: socket.socket, seen: bytes, proxy: Proxy) -> RequestHead:
     limits = proxy.limits
     raw = take_seen_head(client, seen, limits.head_bytes)
@@ -126,7 +146,7 @@ async def _read_connect(client: socket.socket, seen: bytes, proxy: Proxy) -> Req
                 raw = await read_head(client, limits.head_bytes)
         except TimeoutError as error:
             raise HeadTimeout(f"no whole request head within {limits.head_seconds:g} s") from error
-    head = parse_request_head(raw)
+    head = parse_connect_head(raw)
     # > RFC 9110 §9.3.6: A CONNECT request message does not have content. One that declares some, or whose Connection field cannot
     # be read, means different things to different readers.
     request_framing(head)
