@@ -231,7 +231,7 @@ class MessageReader(ABC, Generic[HeadT]):
         decoder, self._decoder = self._decoder, None
         self._step = _HEAD
         if self._at == len(self._buffer):
-            self._buffer, self._at, self._searched = b"", 0, 0  # an idle connection keeps no old bytes
+            self._buffer, self._at, self._searched = b"", 0, 0  # an idle connection keeps no old bytes but the last head's
         return End(decoder.trailers) if decoder is not None and decoder.trailers else _END
 
     def _take_up_to(self, size: int) -> bytes:
