@@ -16,12 +16,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Literal, TextIO
 
-import structlog
-from structlog.typing import EventDict, FilteringBoundLogger, Processor
-
 from pinproxy.policy.verdict import Decision, printable
 from pinproxy.report.connection_line import connection_line
 from pinproxy.report.event import ConnectionEvent
+from pinproxy.report.lean_structlog import EventDict, FilteringBoundLogger, Processor, structlog
 from pinproxy.report.line_sink import LineSink
 from pinproxy.report.timestamp import Timestamps, format_time
 

@@ -16,10 +16,9 @@ from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 from pathlib import Path
 
-from structlog.typing import FilteringBoundLogger
-
 from pinproxy.errors import ObservationsSyntaxError
 from pinproxy.report.atomic_file import replace_file
+from pinproxy.report.lean_structlog import FilteringBoundLogger
 from pinproxy.report.observations import Observations
 from pinproxy.report.observations_json import dump_document, dump_host, read_document
 
