@@ -26,6 +26,9 @@ from pinproxy.policy.rule import HostRule
 from pinproxy.policy.verify import HandshakeFacts
 
 _KEPT = 1024  # places; a session takes 2 to 4 KiB
+# A session holds its context, with nearly 1 MB of roots in it, and clients choose the ALPN offers that contexts are made for. No
+# more of them than `net.client_contexts` keeps: a session of any other fits no connection to come.
+_CONTEXTS_KEPT = 64
 
 
 class Place(NamedTuple):
@@ -134,6 +137,9 @@ class UpstreamSessions:
     def _put(self, place: Place, known: KnownSession) -> None:
         if not self._keep:
             return
+        contexts = {other.context for other in self._known}
+        if len(contexts) >= _CONTEXTS_KEPT and place.context not in contexts:
+            self._known.clear()
         self._known[place] = known
         self._known.move_to_end(place)
         if len(self._known) > self._kept:

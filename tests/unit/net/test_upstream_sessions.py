@@ -156,3 +156,17 @@ def test_the_sessions_are_bounded_and_the_one_used_longest_ago_goes_first() -> N
     assert sessions.find(places[0], RULE, NOW) is not None
     sessions.keep(places[2], RULE, FACTS, connection(), NOW)
     assert [sessions.find(place, RULE, NOW) is not None for place in places] == [True, False, True]
+
+
+@pytest.mark.attack(
+    "ALPN offers of a client, each of its own, to fill the memory with contexts", expect="neutralise", topic="faults"
+)
+@pytest.mark.parametrize(("contexts", "found"), [(65, 1), (64, 64), (1, 65)])
+def test_sessions_hold_no_more_contexts_than_there_would_be_without_them(contexts: int, found: int) -> None:
+    """A context takes nearly 1 MB; the twins are one context fewer, and as many hosts with one context."""
+    sessions = UpstreamSessions(600)
+    made = [ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) for _ in range(contexts)]
+    for port in range(max(contexts, found)):
+        place = PLACE._replace(authority=Authority(HOST, 1 + port), context=made[port % contexts])
+        sessions.keep(place, RULE, FACTS, connection(), NOW)
+    assert len(sessions) == found
