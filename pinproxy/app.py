@@ -227,7 +227,7 @@ class App:
         if self._settings.admin is None:
             yield
             return
-        # Imported here: prometheus-client and the page cost start-up time and memory.
+        # Imported here: aiohttp costs as much start-up time as everything else together.
         from pinproxy.admin.server import AdminServer  # noqa: PLC0415 - see above
         from pinproxy.admin.view import AdminView, Condition  # noqa: PLC0415 - see above
 

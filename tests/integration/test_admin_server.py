@@ -267,6 +267,8 @@ async def test_addresses_localhost_and_configured_names_pass(admin: Admin, host:
         "127.0.0.1.evil.example",
         "2130706433",
         "",
+        "a b",
+        "u@127.0.0.1",
     ],
 )
 async def test_another_name_that_resolves_to_us_is_refused(admin: Admin, host: str) -> None:
@@ -289,11 +291,9 @@ async def exchange(address: Authority, request: bytes) -> bytes:
     ("version", "fields", "status"),
     [
         (b"1.1", b"Host: 127.0.0.1\r\n", b"200"),
-        (b"1.0", b"", b"421"),  # 1.0 has none by right
+        (b"1.0", b"", b"421"),  # 1.0 has none by right, and aiohttp would make one up
         (b"1.1", b"", b"400"),
         (b"1.1", b"Host: 127.0.0.1\r\nHost: evil.example\r\n", b"400"),
-        (b"1.1", b"Host: u@127.0.0.1\r\n", b"400"),
-        (b"1.1", b"Host: a b\r\n", b"400"),
     ],
 )
 async def test_one_host_field_is_needed(admin: Admin, version: bytes, fields: bytes, status: bytes) -> None:
