@@ -158,6 +158,7 @@ def _facts(record: RuleRecord, now: datetime) -> Html:
     shown = [text for text in counts if not text.startswith("0 ")] or ["none yet"]
     set_name = "none" if pin_set is None else "of its own" if pin_set.name == str(record.rule.pattern) else pin_set.name
     expires = _deadline(pin_set.expires, now) if pin_set and pin_set.expires else None
+    verb = None if expires is None else ", ended " if pin_set and pin_set.is_expired(now) else ", ends "
     # The chip speaks of the last connection; where that got no verdict, as when the dial failed, the last one stands here.
     earlier = record.verdict_at if record.verdict_at != record.decided_at else None
     return tag(
@@ -166,8 +167,8 @@ def _facts(record: RuleRecord, now: datetime) -> Html:
         _fact(
             "Certificate ends", _deadline(record.certificate_expires, now) if record.certificate_expires else "none admitted yet"
         ),
-        _fact("Mismatch", record.mismatch_class.replace("_", " ")) if record.mismatch_class else None,
-        _fact("Pin set", join(set_name, ", ends " if expires else None, expires)),
+        _fact("Mismatch class", record.mismatch_class) if record.mismatch_class else None,
+        _fact("Pin set", join(set_name, verb, expires)),
         _fact("Connections", ", ".join(shown)),
         class_="facts",
     )
@@ -208,7 +209,7 @@ def _refusal(refusal: RefusalRecord, now: datetime) -> Html:
             tag("h3", refusal.authority or "no host"),
             _chip("denied" if is_denied else "would be denied", "bad" if is_denied else "warn"),
             _chip(refusal.code, "outline"),
-            _chip(refusal.mismatch_class.replace("_", " "), "outline") if refusal.mismatch_class else None,
+            _chip(refusal.mismatch_class, "outline") if refusal.mismatch_class else None,
             tag("span", times, _ago(refusal.last_at, now), class_="push quiet"),
             class_="row",
         ),

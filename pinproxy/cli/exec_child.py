@@ -59,8 +59,9 @@ def _own_settings(config: Path, directory: Path) -> tuple[SettingsSource, Settin
     flags = {
         "--listen": "127.0.0.1:0",
         "--admin": "null",
-        # Two runs at once must not write each other's CA, so the files never go where the configuration says.
+        # Two runs at once must not write each other's CA or observations, so neither goes where the configuration says.
         "--local-ca-publish": str(directory),
+        "--observations-file": "null",
         # What still talks when the child is gone is nobody's to wait for.
         "--limits-drain-seconds": "1s",
     }

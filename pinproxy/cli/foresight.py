@@ -65,9 +65,8 @@ def foresee(
     rule = table.lookup(asked.secured)
     sections = [Section("rule", tuple(_rule_lines(asked.secured, rule, table, entry_of)))]
     if rule is None:
-        ways = (
-            _unlisted_ways(asked, limits) if table.unlisted == "allow" else ("any way: 403 host_not_listed, nothing is dialled",)
-        )
+        may_pass = table.unlisted == "allow" and not table.names_host(asked.secured.host)
+        ways = _unlisted_ways(asked, limits) if may_pass else ("any way: 403 host_not_listed, nothing is dialled",)
         return (*sections, Section("would be", tuple(ways)))
     sections.append(Section("verified", tuple(_verified(rule))))
     sections.append(Section("dialled", (_dialled(asked.secured, rule, upstream_proxy),)))
@@ -86,7 +85,8 @@ def _rule_lines(
 ) -> Iterator[str]:
     covering = table.rules_for(authority.host)
     if rule is None:
-        yield f"none: no entry of `hosts` is for {authority}, and `unlisted: {table.unlisted}` is in force"
+        left = "listed hosts pass on listed ports alone" if covering else f"`unlisted: {table.unlisted}` is in force"
+        yield f"none: no entry of `hosts` is for {authority}, and {left}"
     else:
         why = f": the most specific that covers {authority}" if len(covering) > 1 else ""
         yield f"{entry_of(rule)} ({rule.mode}, {rule.connect}){why}"

@@ -96,7 +96,8 @@ def _names(proposals: Sequence[Proposal]) -> dict[str, str]:
 
 def _pin_set(proposal: Proposal, name: str) -> list[str]:
     counts, mark = proposal.counts, "" if proposal.proposed else "# "
-    when = f"from {proposal.first_at:%Y-%m-%d} to {proposal.last_at:%Y-%m-%d}"
+    first, last = (f"{at:%Y-%m-%d}" for at in (proposal.first_at, proposal.last_at))
+    when = f"on {first}" if first == last else f"from {first} to {last}"
     outcomes = f"{counts.matched:,} matched, {counts.would_deny:,} would be denied, {counts.denied:,} denied"
     lines = [
         f"  {mark}{name}:",

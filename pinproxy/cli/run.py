@@ -50,16 +50,24 @@ def _metavar(option: ScalarOption) -> str:
 
 
 def _help(option: ScalarOption) -> str:
-    value = option.default
-    if value is None or value in ([], ()):
+    if option.default is None or option.default in ([], ()):
         return option.help
-    return f"{option.help} Default: {_shown(value)}."
+    return f"{option.help} Default: {_default(option)}."
 
 
-def _shown(value: object) -> str:
-    if isinstance(value, list | tuple):
-        return ",".join(map(str, value))
-    return f"{value:g}" if isinstance(value, float) else str(value).lower() if isinstance(value, bool) else str(value)
+def _default(option: ScalarOption) -> str:
+    """Write a default as it would stand in the file, with its unit."""
+    match option.default:
+        case list() | tuple() as values:
+            return ",".join(map(str, values))
+        case bool() as is_on:
+            return str(is_on).lower()
+        case float() as seconds:
+            return f"{seconds:g}s"
+        case int() as size if option.path.endswith("_bytes"):
+            return f"{size >> 10}KiB"
+        case value:
+            return str(value)
 
 
 @config_option()

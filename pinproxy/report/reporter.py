@@ -17,6 +17,7 @@ from pinproxy.report.log import Log
 from pinproxy.report.metrics import Metrics
 from pinproxy.report.observations import Observations
 from pinproxy.report.status_book import StatusBook
+from pinproxy.report.timestamp import format_time
 
 
 class Reporter:
@@ -100,7 +101,7 @@ class Reporter:
         self._log.logger.error(
             "configuration_rejected",
             problems=[str(problem) for problem in problems],
-            in_force_since=self._book.loaded_at.isoformat() if self._book.loaded_at else None,
+            in_force_since=format_time(self._book.loaded_at) if self._book.loaded_at else None,
         )
 
     def _record(self, event: ConnectionEvent) -> None:

@@ -107,6 +107,13 @@ def test_each_run_publishes_into_a_private_directory_that_goes_with_it(tmp_path:
     assert not (tmp_path / "public").exists()
 
 
+def test_a_run_leaves_the_observations_of_the_proxy_beside_it_alone(tmp_path: Path) -> None:
+    """The file is one process's own, and `promote` rests on it."""
+    file = write_config(tmp_path, ROOT, LEAF, 1, "local_ca: {publish: null}\nobservations: {file: observations.json}\n")
+    assert pinproxy("exec", "--config", str(file), "true").returncode == 0
+    assert not (tmp_path / "observations.json").exists()
+
+
 def test_the_childs_input_and_output_are_its_own(idle: str) -> None:
     """It stands in pipelines, and its options need no `--` before them."""
     done = subprocess.run(

@@ -83,6 +83,7 @@ def test_a_denied_host_comes_first_and_its_text_can_be_read() -> None:
     assert f"{LEAF_PIN} leaf CN=api.example.com" in page.words
     assert page.cards == ["card bad", "card good", "card calm", "card bad"]
     assert "never seen" in page.words
+    assert page.words.count("never_seen") == 2
 
 
 def test_a_mismatch_in_report_only_is_said_to_have_passed() -> None:
@@ -128,6 +129,12 @@ def test_a_missing_backup_and_an_end_that_is_near_are_warned_of() -> None:
     page.book.record(event(ending))
     assert "No backup pin" in page.show().words
     assert page.cards == ["card warn", "card warn"]
+
+
+def test_an_end_that_has_passed_is_told_as_past() -> None:
+    """A set that has ended and one that will differ by more than a colour."""
+    page = Page(rule("a.example", LEAF_PIN, BACKUP_PIN, expires=NOW - timedelta(days=2)))
+    assert "payments, ended 2027-05-30 (2 days ago)" in page.show().words
 
 
 def test_a_stale_configuration_is_said_with_its_problems() -> None:

@@ -189,6 +189,17 @@ def test_an_entry_for_other_ports_is_named_where_none_covers_the_port(tmp_path: 
     assert "403 host_not_listed" in out
 
 
+def test_a_listed_host_on_another_port_does_not_pass_where_unlisted_hosts_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The proxy denies it under `unlisted: allow` too, and explain says the same; a host that no entry covers passes."""
+    text = HOSTS.replace('"**.example.com"', "else.test") + "unlisted: allow\n"
+    out = explained(capsys, tmp_path, "http://a.example.com:8080", text=text)
+    assert "none: no entry of `hosts` is for a.example.com:8080, and listed hosts pass on listed ports alone" in out
+    assert "would be any way: 403 host_not_listed, nothing is dialled" in out
+    assert "forwarded as it is" in explained(capsys, tmp_path, "http://other.test:8080", text=text)
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

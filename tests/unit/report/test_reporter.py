@@ -16,6 +16,7 @@ from pinproxy.report.metrics import UNLISTED, Metrics
 from pinproxy.report.observations import Observations
 from pinproxy.report.reporter import Reporter
 from pinproxy.report.status_book import StatusBook
+from pinproxy.report.timestamp import format_time
 from tests.unit.report.events import API_RULE, BACKUP_PIN, LEAF_PIN, NOW, event, rule
 
 
@@ -112,5 +113,6 @@ def test_a_failed_reload_is_told_with_every_problem_and_changes_no_rule(told: To
     line = told.lines[-1]
     assert (line["event"], line["level"]) == ("configuration_rejected", "error")
     assert line["problems"] == ["p.yaml:3:5: hosts[0]: no", "p.yaml:4:5: nor that"]
+    assert line["in_force_since"] == format_time(NOW)
     assert [record.rule for record in told.book.records] == [API_RULE]
     assert told.book.failed_at == NOW
