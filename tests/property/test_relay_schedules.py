@@ -213,6 +213,7 @@ class Client:
             self.received += data
             if state != "open":
                 self.state = "cut" if self._is_cut else state
+                self._sock.close()
 
     def answers(self, kinds: list[str]) -> list[Received]:
         """Read the answers by their framing; none may be malformed, and nothing may follow a refusal."""
@@ -357,7 +358,7 @@ def theatre() -> Iterator[Theatre]:
     topic="faults",
     motive="CVE-2026-111750",
 )
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=300)
 @given(REQUESTS, SCHEDULES)
 @example(["GET", "GET"], ["send all", "answer", "close"])
 @example(["GET", "POST"], ["send all", "answer", "close"])
