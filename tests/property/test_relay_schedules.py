@@ -358,7 +358,7 @@ def theatre() -> Iterator[Theatre]:
     topic="faults",
     motive="CVE-2026-111750",
 )
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=200)
 @given(REQUESTS, SCHEDULES)
 @example(["GET", "GET"], ["send all", "answer", "close"])
 @example(["GET", "POST"], ["send all", "answer", "close"])
