@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from pinproxy.authority import Authority
-from pinproxy.errors import AuthRequired, HostNotListed, LoopDetected, PinError
+from pinproxy.errors import AuthRequired, HostNotListed, LoopDetected, Refused
 from pinproxy.http1.head import RequestHead
 from pinproxy.http1.via import OwnName, make_own_name
 from pinproxy.limits import Limits
@@ -132,7 +132,7 @@ class Proxy:
         while True:
             try:
                 upstream = await self.opener.open(authority, rule, alpn, observer, dial)
-            except PinError:
+            except Refused:
                 current = self._rule_in_force(authority)
                 if current is rule:
                     raise

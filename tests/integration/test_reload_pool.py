@@ -153,6 +153,26 @@ async def test_a_request_is_served_under_the_rule_in_force_when_its_connection_i
 
 
 @each_way
+@pytest.mark.parametrize(
+    ("after", "code"), [(ROOT, None), (make_root("Third CA"), "chain_invalid")], ids=["the right root", "a third one"]
+)
+async def test_a_refusal_of_the_old_rule_that_is_not_about_pins_counts_as_little(
+    way: Way, after: Issued, code: str | None
+) -> None:
+    """Here the old rule has another root, and the new one has the server's; the twin's is wrong once more."""
+    gate = asyncio.Event()
+    async with running_origin(CONTEXT, gate=gate) as origin:
+        before = host_rule([LEAF.pin], make_root("Old CA").anchors, port=origin.port)
+        async with running_proxy(before) as proxy:
+            asking = asyncio.create_task(ask(way, proxy))
+            await origin.accepted()
+            proxy.server.swap(PolicyTable((host_rule([LEAF.pin], after.anchors, port=origin.port),)))
+            gate.set()
+            assert (await asking).code == code
+            assert (await proxy.connection())["code"] == code
+
+
+@each_way
 async def test_a_request_without_a_reload_dials_once(way: Way) -> None:
     """The twin: the same hanging handshake, and no swap."""
     gate = asyncio.Event()
