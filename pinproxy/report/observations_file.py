@@ -65,20 +65,24 @@ class ObservationsFile:
             return
         path = self._path
         self._written = observations.changes
+        ending = asyncio.Event()
 
         async def keep() -> None:
-            while True:
-                await asyncio.sleep(self._write_seconds)
+            is_last = False
+            while not is_last:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._write_seconds):
+                        await ending.wait()
+                is_last = ending.is_set()
                 await self._write(path, observations, clock())
 
         keeping = asyncio.create_task(keep())
         try:
             yield
         finally:
-            keeping.cancel()
+            # Not cancelled: a write that is under way in its thread would go on, and might end behind the last one.
+            ending.set()
             await asyncio.gather(keeping, return_exceptions=True)
-            if self._path is not None:
-                await self._write(path, observations, clock())
 
     async def _write(self, path: Path, observations: Observations, now: datetime) -> None:
         changes = observations.changes

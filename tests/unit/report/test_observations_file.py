@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -186,6 +188,31 @@ async def test_a_directory_that_was_named_by_mistake_stays_where_it_is(kept: Kep
         "observations_unreadable",
         "begun anew; it stays where it is (it is no file), and nothing is written in this run",
     )
+
+
+async def test_the_last_write_waits_for_one_that_is_under_way(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk takes its time over the first, and must not put it in the place of the last."""
+    synced, begun, is_over = os.fsync, threading.Event(), threading.Event()
+
+    def sync_slowly(descriptor: int) -> None:
+        if not begun.is_set():
+            begun.set()
+            is_over.wait(10)
+        synced(descriptor)
+
+    monkeypatch.setattr(os, "fsync", sync_slowly)
+    file = kept.file(write_seconds=0.001)
+    keeping = file.kept_up(observations := file.load(NOW), lambda: LATER)
+    await keeping.__aenter__()
+    meet(observations, API_RULE)
+    await asyncio.to_thread(begun.wait, 10)
+    observations.record(event())
+    ending = asyncio.create_task(keeping.__aexit__(None, None, None))
+    done, _ = await asyncio.wait([ending], timeout=0.1)
+    is_over.set()
+    await ending
+    assert not done
+    assert kept.file().load(LATER).hosts == observations.hosts
 
 
 async def test_a_file_that_cannot_be_written_is_told_once_and_tried_again(kept: Kept) -> None:
