@@ -52,7 +52,9 @@ ADVICE: dict[str, Advice] = {
     "auth_required": Advice("no credentials, or wrong ones", "put user and password into the proxy's URL"),
     "sni_mismatch": Advice("the client's TLS names another host than its CONNECT", "have the client name one host"),
     "sni_missing": Advice("the client's TLS names no host", "connect by name, or use `connect: intercept`"),
-    "not_tls": Advice("the client speaks no TLS to a pinned host", "narrow the entry with `ports`"),
+    "not_tls": Advice(
+        "the client speaks no TLS to a pinned host", "use the TLS port of the protocol; a listed host is reached in no other way"
+    ),
     "client_hello_invalid": Advice(
         "the client's first flight cannot be read", "look at the client; `pinproxy explain` has no more to say"
     ),

@@ -170,3 +170,13 @@ def test_every_command_has_its_line_on_the_page_of_commands() -> None:
 def test_a_command_that_does_not_exist_is_found() -> None:
     """The forms in which pages show commands."""
     assert commands('`pinproxy pin HOST`\n$ pinproxy rum -c x\n`eval "$(pinproxy env)"`\npinproxy is') == {"pin", "rum", "env"}
+
+
+def test_the_house_on_the_page_is_the_one_that_stands() -> None:
+    """Every room of the package and of the repository's folders has its line, and no line is of a room that is not there."""
+    page = (REPOSITORY / "docs/architecture.md").read_text("utf-8").partition("```\n")[2].partition("```")[0]
+    told = set(re.findall(r"^ {2}(\S+?)/? ", page, flags=re.MULTILINE)) | {"limits.py", "__init__.py"}
+    package = REPOSITORY / "pinproxy"
+    rooms = {path.name for path in package.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    assert told == rooms
+    assert all((REPOSITORY / name).exists() for name in re.findall(r"^(\S+)", page, flags=re.MULTILINE))

@@ -113,7 +113,7 @@ def _read_value(line: int, value: str, set_name: str, reading: Reading, *, is_re
     _read_max_age(last, seen.get("max-age"), reading, is_report_only=is_report_only)
     if "report-uri" in seen:
         reading.note(
-            last, f"report-uri {seen['report-uri'][:200]!r} is not carried: reports go to the sinks of the configuration"
+            last, f"report-uri {seen['report-uri'][:200]!r} is not carried: log, metrics and status page tell of a mismatch"
         )
     kept = [pin for pin in pins if pin is not None]
     pin_set = reading.pin_set(line, PinSetDraft(set_name, kept, is_damaged=len(kept) < len(pins)))

@@ -23,8 +23,8 @@ _CARRIED = {
     "TSKExpirationDate",
 }
 _NOT_CARRIED = {
-    "TSKReportUris": "TSKReportUris is not carried: reports go to the sinks of the configuration",
-    "TSKDisableDefaultReportUri": "TSKDisableDefaultReportUri is not carried: nothing is reported unless a sink is configured",
+    "TSKReportUris": "TSKReportUris is not carried: log, metrics and status page tell of a mismatch",
+    "TSKDisableDefaultReportUri": "TSKDisableDefaultReportUri is not carried: nothing is reported to anybody else",
     "TSKPublicKeyAlgorithms": "TSKPublicKeyAlgorithms is not carried: keys of every kind are compared",
     "TSKAdditionalTrustAnchors": "TSKAdditionalTrustAnchors is not carried; `trust: {ca_file: …}` is its like",
 }
