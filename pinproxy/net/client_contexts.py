@@ -81,18 +81,21 @@ def context_for_version(
 
 
 @lru_cache(maxsize=64)
-def context_for_suite(trust: Trust, cipher_suite: int, alpn: tuple[str, ...]) -> ssl.SSLContext | None:
+def context_for_suite(
+    trust: Trust, cipher_suite: int, alpn: tuple[str, ...], client_cert: ClientCertificate | None = None
+) -> ssl.SSLContext | None:
     """Return a context that speaks TLS 1.2 with one cipher suite alone, to be shown the certificate that goes with it.
 
     Args:
         trust: Roots a chain must end in.
         cipher_suite: Its number (RFC 5246 §A.5).
         alpn: Application protocols offered.
+        client_cert: Shown to a server that asks for one; None: none is.
 
     Returns:
         The context; None: OpenSSL does not offer that suite.
     """
-    context = client_context.__wrapped__(trust, "1.2", alpn)
+    context = client_context.__wrapped__(trust, "1.2", alpn, client_cert)
     context.maximum_version = ssl.TLSVersion.TLSv1_2
     # OpenSSL's numbers carry the protocol in front: 0x0300 and the two bytes of the standard.
     names = [suite["name"] for suite in context.get_ciphers() if suite["id"] & 0xFFFF == cipher_suite]

@@ -112,12 +112,13 @@ class Preflights:
         Returns:
             A preflight, verified like any other, whose leaf is that one; None: there is none.
         """
-        context = context_for_suite(preflight.rule.trust, cipher_suite, _ALPN)
+        rule = preflight.rule
+        context = context_for_suite(rule.trust, cipher_suite, _ALPN, rule.client_cert)
         if context is None:
             return None
         for _ in range(_TRIES_FOR_A_LEAF):
             try:
-                found = await self._opener.open_at(preflight.destination, preflight.rule, context, _ALPN, _Outcome())
+                found = await self._opener.open_at(preflight.destination, rule, context, _ALPN, _Outcome())
             except Refused:
                 return None
             found.sock.close()

@@ -16,11 +16,12 @@ import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
+from pinproxy.policy.rule import ClientCertificate
 from pinproxy.tls.alert import AlertDescription, alert
 from pinproxy.tls.client_hello import parse_client_hello
 from pinproxy.tls.records import HandshakeType
 from tests.harness.origin import running_origin
-from tests.harness.pki import Issued, make_leaf, make_root
+from tests.harness.pki import Issued, make_client, make_leaf, make_root
 from tests.harness.running import HOST, running_proxy
 from tests.harness.tunnelling import (
     IMPOSTOR,
@@ -216,6 +217,22 @@ async def test_a_server_may_choose_between_two_certificates_by_the_ciphers_of_th
             assert (await fetch(stage.proxy, client_context(TLS12, ciphers=ciphers))).body == b"GET / 0\n"
             line = await stage.proxy.connection(count=count)
             assert (line["verdict"], line["assurance"], line["matched_pin"]) == ("matched", "full", str(leaf.pin))
+
+
+@pytest.mark.parametrize("ciphers", ["ECDHE+aRSA", "ECDHE+ECDSA"], ids=["other than the preflight saw", "the same"])
+async def test_the_second_look_shows_a_server_that_insists_who_we_are_as_the_first_did(ciphers: str, tmp_path: Path) -> None:
+    """RSA and ECDSA side by side, and neither without a client certificate; the client of the tunnel brings the same."""
+    clients, path = make_root("Clients"), tmp_path / "client.pem"
+    own = make_client(clients, "client.example.test")
+    path.write_bytes(own.pem + own.key_pem)
+    context = context_of_both_kinds(tmp_path / "both.pem")
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(cadata=clients.der)
+    rule = {"pins": [LEAF.pin, RSA_LEAF.pin], "client_cert": ClientCertificate(str(path), path.read_bytes())}
+    async with tunnelling(context, rule=rule) as stage:
+        client = client_context(TLS12, ciphers=ciphers)
+        client.load_cert_chain(path)
+        assert (await fetch(stage.proxy, client)).body == b"GET / 0\n"
 
 
 @pytest.mark.attack(
