@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import socket
+import ssl
 from typing import Any
 
 import pytest
 
+from pinproxy.errors import ClientClosed, Refused, refusal_codes
 from tests.harness.clients import Way, ask, each_way
 from tests.harness.pki import make_leaf, make_root
 from tests.harness.running import HOST, host_rule, running_proxy
@@ -24,6 +28,30 @@ class BrokenNames(dict[str, str]):
     def get(self, host: str, otherwise: Any = None) -> Any:  # noqa: ARG002 - the signature is dict's
         """Fail, and not in a way that anybody reckons with."""
         raise RuntimeError(SECRET)
+
+
+class FailingNames(dict[str, str]):
+    """Names whose resolution fails as it is told to."""
+
+    failure: Exception = RuntimeError(SECRET)
+
+    def get(self, host: str, otherwise: Any = None) -> Any:  # noqa: ARG002 - the signature is dict's
+        """Fail, because of something that is not ours."""
+        raise self.failure from OSError(errno.EIO, SECRET, SECRET)
+
+
+FOREIGN = [
+    RuntimeError(SECRET),
+    KeyError(SECRET),
+    OSError(errno.EIO, SECRET, SECRET),
+    ConnectionResetError(errno.ECONNRESET, SECRET),
+    TimeoutError(SECRET),
+    UnicodeError(SECRET),
+    socket.gaierror(socket.EAI_NONAME, SECRET),
+    ssl.SSLError(1, SECRET),
+    ssl.SSLCertVerificationError(1, SECRET),
+    ExceptionGroup(SECRET, [ValueError(SECRET)]),
+]
 
 
 def collect_defects() -> list[dict[str, Any]]:
@@ -74,3 +102,20 @@ async def test_a_socks5_client_is_answered_in_its_protocol() -> None:
         assert await asyncio.to_thread(talk) == b"\x05\x01"
         assert (await proxy.connection())["code"] == "internal_error"
     assert len(told) == 1
+
+
+@pytest.mark.attack("the text of an exception, asked out of a refusal", expect="neutralise", topic="secrets", motive="CWE-209")
+@each_way
+async def test_no_refusal_repeats_a_word_of_what_caused_it(way: Way) -> None:
+    """Every class there is, raised from a foreign error, and foreign errors of every kind: the client reads our words alone."""
+    collect_defects()
+    names = FailingNames()
+    ours = [kind("the way is closed") for kind in refusal_codes().values() if kind is not ClientClosed]
+    async with running_proxy(RULE, addresses=names) as proxy:
+        for count, failure in enumerate([*ours, *FOREIGN], 1):
+            names.failure = failure
+            answer = await ask(way, proxy)
+            line = await proxy.connection(count=count)
+            assert (answer.code, answer.problem["code"]) == (line["code"], line["code"])
+            assert answer.code == failure.code if isinstance(failure, Refused) else answer.status >= 500
+            assert SECRET not in f"{answer.fields} {answer.body!r} {line}"

@@ -140,7 +140,7 @@ def cpu_seconds(command: RunningCommand) -> float:
     topic="resources",
 )
 @pytest.mark.attack(
-    "one client more than `limits.connections`", expect="overloaded", topic="resources", motive="smokescreen 464b111"
+    "one connection more than limits.connections", expect="overloaded", topic="resources", motive="smokescreen (464b111)"
 )
 def test_ten_thousand_idle_tunnels_cost_little_and_nobody_else_a_thing(tmp_path: Path, room: int) -> None:
     """Each in its place, all of them alive, the next request served; what is over the limit is told so; all is released."""
