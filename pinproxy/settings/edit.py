@@ -61,5 +61,7 @@ def _offset(text: str, line: int, column: int) -> int:
     """Find the character at a line and column, both counted from 1; a byte order mark counts for neither."""
     at = len(_BYTE_ORDER_MARK) if text.startswith(_BYTE_ORDER_MARK) else 0
     for _ in range(line - 1):
-        at = text.index("\n", at) + 1
+        at = text.find("\n", at) + 1
+        if not at:
+            raise NotEditable(f"line {line}: the lines before it end in something else than a line feed")
     return at + column - 1

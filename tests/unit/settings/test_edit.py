@@ -68,6 +68,15 @@ def test_what_is_not_written_plainly_is_left_to_people(hosts: str) -> None:
         edited(hosts)
 
 
+def test_lines_that_end_in_carriage_returns_alone_are_left_to_people() -> None:
+    """YAML counts them as lines (YAML 1.2 §5.4); with a line feed behind each it is a text like any other."""
+    text = "version: 1\rhosts:\r  - host: a.example\r    mode: report-only\r"
+    with pytest.raises(NotEditable, match="line feed"):
+        with_host_mode(text, parse_document(text.encode(), "c.yaml"), 0, "enforce")
+    text = text.replace("\r", "\r\n")
+    assert "mode: enforce\r\n" in with_host_mode(text, parse_document(text.encode(), "c.yaml"), 0, "enforce")
+
+
 def test_an_alias_is_left_to_people() -> None:
     """It has the place of what it stands for, which belongs to somebody else."""
     with pytest.raises(NotEditable, match="`mode`"):
