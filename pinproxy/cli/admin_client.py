@@ -87,7 +87,7 @@ def fetch(target: Target, seconds: float, max_bytes: int = 0) -> Answer:
         max_bytes: Of the body; what is longer is cut.
 
     Raises:
-        OSError: Nobody answers.
+        OSError: Nobody answers; its text is the reason, without a number.
     """
     host = f"[{target.host}]" if ":" in target.host else target.host
     # HTTP/1.0: the answer ends with the connection.
@@ -96,6 +96,8 @@ def fetch(target: Target, seconds: float, max_bytes: int = 0) -> Answer:
         with socket.create_connection((target.host, target.port), timeout=seconds) as connection:
             connection.sendall(request.encode("ascii"))
             answer = _read_all(connection, time.monotonic() + seconds, _MAX_HEAD_BYTES + max_bytes)
+    except OSError as error:
+        raise OSError(error.strerror or str(error)) from error
     except UnicodeError as error:
         raise OSError(str(error)) from error
     head, _, body = answer.partition(b"\r\n\r\n")

@@ -81,7 +81,7 @@ def _listing_of_server(host: str, ca_file: Path | None, *, unsafe_unverified: bo
     try:
         authority = parse_authority(host, default_port=_HTTPS)
     except BadRequest as error:
-        raise click.UsageError(f"{error.detail}; expected HOST or HOST:PORT") from error
+        raise click.UsageError(f"{error.detail}; expected HOST or HOST:PORT, not a URL") from error
     trust = load_roots_file(ca_file) if ca_file is not None else load_system_roots()
     try:
         answer = asyncio.run(ask_server(authority, trust))

@@ -76,7 +76,7 @@ def _named(table: PolicyTable, name: str) -> tuple[Authority, ...]:
         authority = parse_authority(name, default_port=_HTTPS)
         has_port = authority == parse_authority(name, default_port=_HTTPS + 1)
     except BadRequest as error:
-        raise click.UsageError(f"{error.detail}; expected HOST or HOST:PORT") from error
+        raise click.UsageError(f"{error.detail}; expected HOST or HOST:PORT, not a URL") from error
     if has_port and table.lookup(authority) is None and table.names_host(authority.host):
         raise click.UsageError(f"{authority.host} is listed, and its `ports` leave {authority.port} out")
     found = (authority,) if has_port else _ports_of(table, authority.host)

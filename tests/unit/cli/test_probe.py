@@ -73,7 +73,7 @@ def test_nobody_there_is_not_ready() -> None:
     """A refused connection is an answer, not an error of ours."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    assert "does not answer" in (ask(Target("127.0.0.1", port), 5) or "")
+    assert "does not answer (Connection refused)" in (ask(Target("127.0.0.1", port), 5) or "")
 
 
 @pytest.mark.parametrize("said", [b"", b"SSH-2.0-x\r\n", b"HTTP/1.1\r\n\r\n"])
