@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -129,9 +129,28 @@ class Proxy:
         Raises:
             Refused: Whatever stands in the way; `HostNotListed` where a reload has taken the host away meanwhile.
         """
+        return await self._under_rule_in_force(
+            authority, rule, lambda current: self.opener.open(authority, current, alpn, observer, dial)
+        )
+
+    async def preflight(
+        self, authority: Authority, rule: HostRule, observer: UpstreamObserver, dial: DialOverride | None = None
+    ) -> Upstream:
+        """Find a preflight, or make one, likewise under the rule that is in force when it is ready.
+
+        Raises:
+            Refused: As `open_upstream`.
+        """
+        return await self._under_rule_in_force(
+            authority, rule, lambda current: self.preflights.get(authority, current, observer, dial)
+        )
+
+    async def _under_rule_in_force(
+        self, authority: Authority, rule: HostRule, verify: Callable[[HostRule], Awaitable[Upstream]]
+    ) -> Upstream:
         while True:
             try:
-                upstream = await self.opener.open(authority, rule, alpn, observer, dial)
+                upstream = await verify(rule)
             except Refused:
                 current = self._rule_in_force(authority)
                 if current is rule:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import socket
 
 from pinproxy.authority import Authority
-from pinproxy.errors import HandshakeTimeout, Refused, TlsHandshakeFailed
+from pinproxy.errors import HandshakeTimeout, HostNotListed, Refused, TlsHandshakeFailed
 from pinproxy.net.client_words import take_from_client, tell_client
 from pinproxy.net.peek import PeekedHello
 from pinproxy.net.readiness import send_all, wait_readable
@@ -46,7 +46,9 @@ async def tunnel(request: ConnectRequest, rule: HostRule) -> None:
     proxy, record = request.proxy, request.record
     record.mode = "tunnel"
     # 1.
-    preflight = await proxy.preflights.get(request.authority, rule, record, request.dial)
+    preflight = await proxy.preflight(request.authority, rule, record, request.dial)
+    if preflight.rule.connect != "tunnel":
+        raise HostNotListed(f"{request.authority} is now verified in another way; a new connection will be")
     # 2.
     server = await proxy.opener.connect_for_tunnel(preflight.destination, record)
     try:

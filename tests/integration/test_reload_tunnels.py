@@ -15,6 +15,7 @@ from tests.harness.origin import Origin
 from tests.harness.pki import Issued, make_intermediate, make_leaf, make_root, server_context
 from tests.harness.running import HOST, host_rule
 from tests.harness.scene import origin_and_proxy
+from tests.harness.tunnelling import refused_code
 
 #     ROOT
 #      └─ INTERMEDIATE
@@ -216,3 +217,28 @@ async def test_an_upgrade_that_is_still_being_answered_meets_the_new_table_too(p
             assert (heard, bytes(origin.received).endswith(b"\r\n\r\nframe")) == (b"frame", True)
         else:
             assert (heard, bytes(origin.received).endswith(b"\r\n\r\n"), code) == (b"", True, "pin_mismatch")
+
+
+@pytest.mark.parametrize(
+    ("after", "further", "code"),
+    [
+        (LEAF, {"connect": "tunnel", "tls13": "preflight"}, None),
+        (OTHER, {"connect": "tunnel", "tls13": "preflight"}, "pin_mismatch"),
+        (LEAF, {}, "host_not_listed"),
+    ],
+    ids=["good", "bad again", "no tunnel any more"],
+)
+async def test_a_preflight_that_a_reload_overtakes_is_made_again(
+    after: Issued, further: dict[str, Any], code: str | None
+) -> None:
+    """The table is swapped while the origin's handshake hangs: that the old pins were not met counts for nothing."""
+    gate = asyncio.Event()
+    async with origin_and_proxy(CONTEXT, [OTHER.pin], ROOT.anchors, gate=gate, connect="tunnel", tls13="refuse") as (
+        origin,
+        proxy,
+    ):
+        asking = asyncio.create_task(refused_code(proxy))
+        await origin.accepted()
+        proxy.server.swap(PolicyTable((pinning(origin, after, **further),)))
+        gate.set()
+        assert await asking == (200 if code is None else 403, code)
