@@ -1,0 +1,77 @@
+"""A configuration that must not come into force, at a reload: what was in force stays so, and everybody who looks is told."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from pathlib import Path
+
+import pytest
+
+from tests.harness.clients import connect_head, get_head, read_answer
+from tests.harness.command_line import BACKUP
+from tests.harness.configured import configured_proxy
+from tests.harness.origin import running_origin
+from tests.harness.pki import make_leaf, make_root, server_context
+from tests.harness.running import HOST
+
+WRONG = "wrong.example.test"
+ROOT = make_root()
+LEAF, OTHER = make_leaf(ROOT, HOST, WRONG), make_leaf(ROOT, HOST)
+
+
+def hosts(port: int, ca_file: str = "root.pem", pins: str = f"{LEAF.pin}, {BACKUP}") -> str:
+    """List a host whose pins are right, and one whose are not."""
+    return "hosts:\n" + "".join(
+        f"  - {{host: {host}, trust: {{ca_file: {ca_file}}}, upstream: {{address: 127.0.0.1, port: {port}}}, pins: [{pinned}]}}\n"
+        for host, pinned in ((HOST, pins), (WRONG, f"{OTHER.pin}, {BACKUP}"))
+    )
+
+
+@pytest.mark.attack(
+    "a reload with a configuration that is broken, cut short, gone, or would pin nothing",
+    expect="keep",
+    topic="control",
+    motive="a gateway in which an empty list of pins allowed everything",
+)
+async def test_a_bad_configuration_changes_nothing_and_is_told(tmp_path: Path) -> None:
+    """Right pins are served as before, wrong ones denied, and a connection that was open goes on; a good file ends the alarm."""
+    (tmp_path / "root.pem").write_bytes(ROOT.pem)
+    async with running_origin(server_context(LEAF)) as origin:
+        good = hosts(origin.port)
+        async with configured_proxy(tmp_path, good) as proxy:
+            whole = proxy.file.read_text("utf-8")
+            bad = {
+                "no YAML": whole + "hosts: [\n",
+                "cut inside a pin": whole[: whole.index(BACKUP) + 20],
+                "cut behind the hosts": whole[: whole.index("hosts:") + len("hosts:\n")],
+                "empty": "",
+                "no pins": whole.replace(good, hosts(origin.port, pins="")),
+                "one pin": whole.replace(good, hosts(origin.port, pins=str(LEAF.pin))),
+                "no such CA file": whole.replace(good, hosts(origin.port, ca_file="nowhere.pem")),
+                "a word misspelt": whole.replace("hosts:", "unlistd: allow\nhosts:"),
+            }
+
+            def ask(client: socket.socket, host: str) -> str | None:
+                client.sendall(get_head(f"http://{host}/", host))
+                return read_answer(client).code
+
+            def denied() -> str | None:
+                with socket.create_connection(("127.0.0.1", proxy.port), timeout=10) as client:
+                    client.sendall(connect_head(WRONG))
+                    return read_answer(client).code
+
+            with socket.create_connection(("127.0.0.1", proxy.port), timeout=10) as client:
+                for what, text in bad.items():
+                    proxy.file.write_text(text, "utf-8")
+                    await proxy.app.reload()
+                    assert proxy.app._book.problems, what
+                    assert await asyncio.to_thread(ask, client, HOST) is None
+                    assert await asyncio.to_thread(denied) == "pin_mismatch"
+                proxy.file.unlink()
+                await proxy.app.reload()
+                assert proxy.app._book.problems
+                assert await asyncio.to_thread(ask, client, HOST) is None
+                proxy.file.write_text(whole, "utf-8")
+                await proxy.app.reload()
+                assert not proxy.app._book.problems
