@@ -45,6 +45,11 @@ from pinproxy.settings.watch import ConfigWatch
 _RELOADED_KEYS = frozenset({"version", "unlisted", "defaults", "pin_sets", "hosts", "reload", "client_auth", "listen_tls"})
 
 
+def _waiting_keys(settings: Settings) -> dict[str, object]:
+    """Pick the values that wait for a restart."""
+    return {key: getattr(settings, key) for key in type(settings).model_fields.keys() - _RELOADED_KEYS}
+
+
 def now_utc() -> datetime:
     """Read the wall clock."""
     return datetime.now(UTC)
@@ -139,6 +144,7 @@ class App:
             upstream_proxy=make_upstream_proxy(settings.upstream_proxy, settings.upstream_proxy_password_file, settings.no_proxy),
         )
         self._bound_as = settings.listen
+        self._started_with = _waiting_keys(settings)
         self._meet_clients(settings)
         self._reporter.reload_succeeded(table, clock())
         self._stop_wanted = asyncio.Event()
@@ -302,9 +308,8 @@ class App:
             self._log.logger.warning("settings_warning", warning=warning)
 
     def _warn_of_restart(self, settings: Settings) -> None:
-        """Name the keys that were changed and that only a restart puts in force."""
-        keys = type(settings).model_fields.keys() - _RELOADED_KEYS
-        changed = sorted(key for key in keys if getattr(settings, key) != getattr(self._settings, key))
+        """Name the keys that differ from those of the start, and that only a restart puts in force."""
+        changed = sorted(key for key, value in _waiting_keys(settings).items() if value != self._started_with[key])
         if changed:
             self._log.logger.warning("restart_needed", keys=changed, to_do="these keys take effect at the next start")
 
