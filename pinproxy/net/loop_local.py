@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Generic, TypeVar
-from weakref import WeakKeyDictionary
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
 
 class LoopLocal(Generic[T]):
-    """Call it for what belongs to the running loop. What is made must not hold the loop, or neither would ever go."""
+    """Call it for what belongs to the running loop.
+
+    It is kept in an attribute of the loop, so that both can go together even where it holds the loop, as a timer does: a weak
+    mapping would hold what holds its key for ever.
+    """
 
     def __init__(self, make: Callable[[], T]) -> None:
         """Remember how it is made."""
         self._make = make
-        self._made: WeakKeyDictionary[asyncio.AbstractEventLoop, T] = WeakKeyDictionary()
+        self._name = f"{__name__}.{id(self):x}"
 
     def __call__(self) -> T:
         """Return the running loop's own."""
-        loop = asyncio.get_running_loop()
+        attributes: dict[str, Any] = vars(asyncio.get_running_loop())
         try:
-            return self._made[loop]
+            made: T = attributes[self._name]
         except KeyError:
-            made = self._made[loop] = self._make()
-            return made
+            made = attributes[self._name] = self._make()
+        return made

@@ -183,7 +183,7 @@ async def test_a_pin_failure_is_shown_with_its_class(admin: Admin) -> None:
     _, _, response = await admin.ask("/api/hosts")
     answer = await response.json()
     assert (answer["hosts"][0]["last_mismatch_class"], answer["refusals"][0]["mismatch_class"]) == ("new_anchor", "new_anchor")
-    assert (await admin.ask("/"))[1].count("new anchor") == 2
+    assert (await admin.ask("/"))[1].count("new_anchor") == 2
 
 
 async def test_what_of_a_verification_is_switched_off_is_told(admin: Admin) -> None:
