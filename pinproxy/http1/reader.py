@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from enum import Enum, auto
+from functools import partial
 from typing import Final, Generic, TypeVar
 
 from pinproxy.errors import Refused
@@ -91,7 +92,7 @@ class MessageReader(ABC, Generic[HeadT]):
         self._left = 0
         self._decoder: ChunkedDecoder | None = None
         self._is_eof = False
-        self._failure: Refused | None = None
+        self._failure: Callable[[], Refused] | None = None
         self._last_raw = b""
         self._last_head: HeadT | None = None
         self.framing = NO_BODY
@@ -140,7 +141,7 @@ class MessageReader(ABC, Generic[HeadT]):
             Refused: `BadRequest`, `HeadTooLarge` or `ClientClosed` for requests, `UpstreamClosed` for responses.
         """
         if self._failure is not None:
-            raise self._failure
+            raise self._failure()
         step = self._step
         try:
             if step is _HEAD:
@@ -153,7 +154,9 @@ class MessageReader(ABC, Generic[HeadT]):
                 return self._next_chunked()
             return self._next_until_close() if step is _UNTIL_CLOSE else SWITCHED
         except Refused as failure:
-            self._failure = failure
+            # Not the exception itself: its traceback holds this frame, and the reader would hold itself.
+            self._failure = partial(type(failure), failure.detail)
+            self._buffer, self._at = b"", 0
             raise
 
     def _switch(self) -> None:

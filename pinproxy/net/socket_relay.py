@@ -169,7 +169,8 @@ class SocketRelay:
         """Hear from a flow that one side has failed, or what its tap has against it: the end will be a cut."""
         self._is_cut = True
         if side is self._upstream:
-            self._upstream_error = error
+            # Without its traceback, which holds the frames of this relay.
+            self._upstream_error = error.with_traceback(None)
 
     def cut(self, side: socket.socket, error: Exception) -> None:
         """Hear from a flow that nothing more will come from one side, and that it cannot be told the rest either."""

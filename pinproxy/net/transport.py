@@ -331,8 +331,6 @@ class SocketTransport(asyncio.Transport):
         self._backlog.clear()
         self._backlog_bytes = 0
 
-    # --- the end ----------------------------------------------------------------------------------------------------
-
     def _protocol_failed(self, error: Exception) -> None:
         self._loop.call_exception_handler({"message": "a protocol failed", "exception": error, "transport": self})
         self._finish(error)
@@ -347,4 +345,6 @@ class SocketTransport(asyncio.Transport):
         self._loop.call_soon(self._tell_lost, error)
 
     def _tell_lost(self, error: Exception | None) -> None:
-        self._protocol.connection_lost(error)
+        # Neither the protocol nor the error's traceback stays with us: what holds itself waits for the collector.
+        protocol, self._protocol = self._protocol, asyncio.Protocol()
+        protocol.connection_lost(error and error.with_traceback(None))

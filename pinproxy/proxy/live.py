@@ -58,6 +58,10 @@ class Slot:
         else:
             self.outlived_by.end(lambda: self._live.remove(self))
 
+    def forget(self) -> None:
+        """Hold nobody any more: whoever was carried holds its room, and the two would hold each other with all they buffer."""
+        self.task = self.carrying = self.outlived_by = None
+
     def drain(self) -> None:
         """Pass on the wish; a client that is still being read or dialled for goes on."""
         if self.carrying is not None:
@@ -104,6 +108,7 @@ class LiveConnections:
         if slot not in self._slots:
             return
         self._slots.remove(slot)
+        slot.forget()
         self._closed()
         if not self._slots:
             self._empty.set()
