@@ -29,10 +29,10 @@ def idle_interceptions(_stage: Stage, proxy: Running, way: Way, scale: Scale) ->
 def _memory(proxy: Running, way: Way, count: int) -> Sample:
     with held_connections(way, 50):  # the memory that the first ones cost once and for all
         pass
-    time.sleep(_SETTLING_SECONDS)
+    time.sleep(_SETTLING_SECONDS)  # nothing tells that the last connection has been let go
     before = proxy.resident_kib()
     with held_connections(way, count):
-        time.sleep(_SETTLING_SECONDS)
+        time.sleep(_SETTLING_SECONDS)  # nor that the last one is idle
         return Sample({"kib": (proxy.resident_kib() - before) / count}, count)
 
 

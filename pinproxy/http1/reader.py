@@ -156,7 +156,6 @@ class MessageReader(ABC, Generic[HeadT]):
         except Refused as failure:
             # Not the exception itself: its traceback holds this frame, and the reader would hold itself.
             self._failure = partial(type(failure), failure.detail)
-            self._buffer, self._at = b"", 0
             raise
 
     def _switch(self) -> None:

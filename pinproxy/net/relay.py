@@ -165,4 +165,5 @@ class RelayEnd(asyncio.BufferedProtocol):
         """Tell the relay; a loss before the end of this direction is a cut."""
         self.is_lost = True
         self.error = exc
+        self.transport = None  # which is over; relay and ends hold each other, and would hold its TLS with them
         self._relay.end_lost(self, exc)

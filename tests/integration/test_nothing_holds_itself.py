@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from pinproxy.errors import HeadTooLarge
 from pinproxy.http1.stream import RequestReader
 from pinproxy.net.transport import SocketTransport
-from tests.harness.clients import connect, get_head
+from tests.harness.clients import connect, get_head, open_intercepted
 from tests.harness.origin import running_origin
 from tests.harness.pki import make_leaf, make_root, server_context
 from tests.harness.running import HOST, RunningProxy, host_rule, running_proxy
@@ -36,29 +35,25 @@ def leave_in_a_body(proxy: RunningProxy) -> None:
         sock.sendall(get_head(f"http://{HOST}/", further="Content-Length: 9\r\n") + b"begun")
 
 
+def leave_without_a_word(proxy: RunningProxy) -> None:
+    """End an intercepted connection without close_notify."""
+    open_intercepted(proxy).close()
+
+
 @pytest.mark.attack(
     "connections that end in an error, each of which leaves its buffers to the garbage collector",
     expect="bound",
     topic="resources",
 )
 @pytest.mark.usefixtures("no_collector")
-async def test_a_connection_that_ended_in_an_error_is_gone_without_the_collector() -> None:
+@pytest.mark.parametrize("end", [leave_in_a_body, leave_without_a_word])
+async def test_a_connection_that_ended_in_an_error_is_gone_without_the_collector(end: Callable[[RunningProxy], None]) -> None:
     """An exception that is kept keeps its traceback, that the frames, and those whoever keeps the exception."""
     async with running_origin(server_context(LEAF)) as origin:
         rule = host_rule([LEAF.pin, ROOT.pin], ROOT.anchors, port=origin.port)
         async with running_proxy(rule) as proxy:
-            await asyncio.to_thread(leave_in_a_body, proxy)
+            await asyncio.to_thread(end, proxy)
             await proxy.connection()
             async with asyncio.timeout(5):
                 while any(isinstance(item, PER_CONNECTION) for item in gc.get_objects()):  # noqa: ASYNC110 - nobody tells of it
                     await asyncio.sleep(0.01)
-
-
-def test_a_reader_that_has_refused_keeps_no_bytes() -> None:
-    """Whoever sent a head without an end may take its time to leave."""
-    reader = RequestReader(64)
-    reader.feed(b"GET / HTTP/1.1\r\nX: " + 64 * b"x")
-    for _ in range(2):
-        with pytest.raises(HeadTooLarge):
-            reader.next_event()
-    assert reader.buffered == 0

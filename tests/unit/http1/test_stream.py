@@ -201,6 +201,19 @@ def test_a_reader_is_idle_between_two_responses_only() -> None:
         reader.expect(b"GET")
 
 
+def test_an_answer_that_is_none_is_an_answer_all_the_same() -> None:
+    """Bytes came, so the origin has the request, and it is not tried again; without any it may be."""
+    garbled, silent = ResponseReader(HEAD_BYTES), ResponseReader(HEAD_BYTES)
+    for reader in (garbled, silent):
+        reader.expect(b"GET")
+    garbled.feed(b"\x00nonsense\r\n\r\n")
+    silent.feed_eof()
+    for reader in (garbled, silent):
+        with pytest.raises(UpstreamClosed):
+            reader.next_event()
+    assert (garbled.has_answered, silent.has_answered) == (True, False)
+
+
 def test_a_switched_connection_is_never_idle() -> None:
     """After 101 there is no HTTP left to ask."""
     reader = ResponseReader(HEAD_BYTES)
