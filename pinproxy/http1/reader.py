@@ -156,7 +156,12 @@ class MessageReader(ABC, Generic[HeadT]):
         except Refused as failure:
             # Not the exception itself: its traceback holds this frame, and the reader would hold itself.
             self._failure = partial(type(failure), failure.detail)
+            self._drop_rest()
             raise
+
+    def _drop_rest(self) -> None:
+        """Let go of what nobody will read: a client that was refused may take its time to leave."""
+        self._buffer, self._at = b"", 0
 
     def _switch(self) -> None:
         """Stop: HTTP ends here, and what follows is for `take_rest`."""

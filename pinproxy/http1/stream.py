@@ -144,6 +144,10 @@ class ResponseReader(MessageReader[ResponseHead]):
         self._begin_body(head, framing)
         return head
 
+    def _drop_rest(self) -> None:
+        self._has_answered = self.has_answered  # what could not be read was an answer all the same
+        super()._drop_rest()
+
     def _count_interim(self) -> None:
         self._interim_heads += 1
         if self._interim_heads > MAX_INTERIM_HEADS:

@@ -212,6 +212,7 @@ def test_an_answer_that_is_none_is_an_answer_all_the_same() -> None:
         with pytest.raises(UpstreamClosed):
             reader.next_event()
     assert (garbled.has_answered, silent.has_answered) == (True, False)
+    assert garbled.buffered == 0
 
 
 def test_a_switched_connection_is_never_idle() -> None:
