@@ -40,18 +40,20 @@ class FailingNames(dict[str, str]):
         raise self.failure from OSError(errno.EIO, SECRET, SECRET)
 
 
-FOREIGN = [
-    RuntimeError(SECRET),
-    KeyError(SECRET),
-    OSError(errno.EIO, SECRET, SECRET),
-    ConnectionResetError(errno.ECONNRESET, SECRET),
-    TimeoutError(SECRET),
-    UnicodeError(SECRET),
-    socket.gaierror(socket.EAI_NONAME, SECRET),
-    ssl.SSLError(1, SECRET),
-    ssl.SSLCertVerificationError(1, SECRET),
-    ExceptionGroup(SECRET, [ValueError(SECRET)]),
-]
+def foreign_errors() -> list[Exception]:
+    """Make one of each kind, anew: an exception that has been raised holds what it was raised in."""
+    return [
+        RuntimeError(SECRET),
+        KeyError(SECRET),
+        OSError(errno.EIO, SECRET, SECRET),
+        ConnectionResetError(errno.ECONNRESET, SECRET),
+        TimeoutError(SECRET),
+        UnicodeError(SECRET),
+        socket.gaierror(socket.EAI_NONAME, SECRET),
+        ssl.SSLError(1, SECRET),
+        ssl.SSLCertVerificationError(1, SECRET),
+        ExceptionGroup(SECRET, [ValueError(SECRET)]),
+    ]
 
 
 def collect_defects() -> list[dict[str, Any]]:
@@ -112,7 +114,7 @@ async def test_no_refusal_repeats_a_word_of_what_caused_it(way: Way) -> None:
     names = FailingNames()
     ours = [kind("the way is closed") for kind in refusal_codes().values() if kind is not ClientClosed]
     async with running_proxy(RULE, addresses=names) as proxy:
-        for count, failure in enumerate([*ours, *FOREIGN], 1):
+        for count, failure in enumerate([*ours, *foreign_errors()], 1):
             names.failure = failure
             answer = await ask(way, proxy)
             line = await proxy.connection(count=count)
