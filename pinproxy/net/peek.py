@@ -11,9 +11,10 @@ import contextlib
 import socket
 from dataclasses import dataclass
 
-from pinproxy.errors import ClientClosed, ClientHelloInvalid, HeadTooLarge
+from pinproxy.errors import ClientClosed, ClientHelloInvalid, HeadTimeout, HeadTooLarge
 from pinproxy.net.client_words import take_from_client
 from pinproxy.net.readiness import Arrivals, has_peer_ended, wait_readable
+from pinproxy.net.time_limit import time_limit
 from pinproxy.tls.client_hello import MAX_CLIENT_HELLO_BYTES, ClientHello, ClientHelloReader
 
 _HEAD_END = b"\r\n\r\n"
@@ -43,6 +44,28 @@ async def peek_at_least(sock: socket.socket, count: int, limit: int = _PEEK_BYTE
     if seen is not None and (len(seen) >= count or not seen):
         return seen
     return await _peek_in_time(sock, count, limit)
+
+
+async def peek_first_byte(sock: socket.socket, seconds: float, awaited: str) -> int:
+    """Wait for the first byte of what a client says next, and leave it there.
+
+    Args:
+        sock: The client's.
+        seconds: For the wait.
+        awaited: What the byte is to begin, for the message.
+
+    Raises:
+        HeadTimeout: Nothing came in time.
+        ClientClosed: The client ended its direction, or is gone.
+    """
+    try:
+        with time_limit(seconds):
+            first = await peek_at_least(sock, 1)
+    except TimeoutError as error:
+        raise HeadTimeout(f"no {awaited} within {seconds:g} s") from error
+    if not first:
+        raise ClientClosed("the client closed the connection without a request")
+    return first[0]
 
 
 async def _peek_in_time(sock: socket.socket, count: int, limit: int) -> bytes:

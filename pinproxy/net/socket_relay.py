@@ -13,12 +13,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-import struct
 from collections.abc import Callable
 
 from pinproxy.limits import Limits
 from pinproxy.net.deadlines import Deadlines
 from pinproxy.net.pipe import PUT_BYTES, Pipe, PipePool
+from pinproxy.net.reset import reset_on_close
 from pinproxy.net.watch import Watch, watch_of_loop
 
 Tap = Callable[[bytes], bool]
@@ -26,7 +26,6 @@ Tap = Callable[[bytes], bool]
 
 _MOVES_PER_WAKE = 8  # then the other connections have their turn
 _WORTH_ANOTHER_BYTES = 64 * 1024  # after less the source is most likely dry: if it is not, it tells so again
-_LINGER_ZERO = struct.pack("ii", 1, 0)
 
 
 class SocketRelay:
@@ -183,9 +182,8 @@ class SocketRelay:
         self.release()
         self._hear_client()
         if self._is_cut:
-            for sock in (self._client, self._upstream):
-                with contextlib.suppress(OSError):
-                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
+            reset_on_close(self._client)
+            reset_on_close(self._upstream)
         if self._owns_sockets:
             self._close()
         self.done.set_result(self._upstream_error)

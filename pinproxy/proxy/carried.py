@@ -14,6 +14,7 @@ from pinproxy.net.upstream import Upstream
 from pinproxy.policy.rule import HostRule
 from pinproxy.policy.verdict import Decision, judge_pins
 from pinproxy.proxy.live import Slot
+from pinproxy.proxy.policy_in_force import no_longer_listed, verified_otherwise
 from pinproxy.proxy.proxy import Proxy
 from pinproxy.proxy.record import Record
 
@@ -129,9 +130,9 @@ class Carried:
         if rule == self._rule:
             return None
         if rule is None:
-            return HostNotListed(f"{self._authority} is no longer listed")
+            return no_longer_listed(self._authority)
         if self._upstream is None or self._rule is None or not rule.verifies_like(self._rule):
-            return HostNotListed(f"{self._authority} is now verified in another way; a new connection will be")
+            return verified_otherwise(self._authority)
         last_good = self._proxy.reporter.last_good(self._authority)
         judgement = judge_pins(self._upstream.verified.chain, rule, self._authority, self._proxy.clock(), last_good)
         return judgement.refusal if judgement.decision is Decision.DENY else None

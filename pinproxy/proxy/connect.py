@@ -1,9 +1,10 @@
-"""A client that asked for a way to an authority, by CONNECT or SOCKS5: who carries it.
+"""A client that asked for a way to an authority, by CONNECT or SOCKS5: what the stories that may carry it have in common.
 
-1. Find the rule. A listed host is carried by interception or tunnel, as its rule says; an unlisted one, where those are allowed,
-   by a blind tunnel.
-2. The story tells the client that the way is open (`ConnectRequest.establish`), never before what it must verify is verified.
-3. What carries it from there on outlives the story (`proxy.carried`).
+1. The story tells the client that the way is open (`ConnectRequest.establish`), never before what it must verify is verified.
+2. A refusal is said in the words of the client's protocol before that (`Reply`), by a TLS alert after it (`AfterEstablished`).
+3. A relay carries what follows, and outlives the story (`ConnectRequest.hand_over`, `proxy.carried`).
+
+Which story it is, `proxy.carry` decides.
 """
 
 from __future__ import annotations

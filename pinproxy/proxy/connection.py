@@ -14,7 +14,7 @@ from enum import Enum, auto
 from functools import lru_cache
 
 from pinproxy.authority import parse_authority
-from pinproxy.errors import BadRequest, ClientClosed, Draining, HeadTimeout, Refused
+from pinproxy.errors import BadRequest, ClientClosed, Draining, HeadTimeout
 from pinproxy.http1.connection import connection_options
 from pinproxy.http1.framing import request_framing
 from pinproxy.http1.head import RequestHead, parse_request_head
@@ -24,30 +24,17 @@ from pinproxy.net.time_limit import time_limit
 from pinproxy.net.transport import SocketTransport
 from pinproxy.proxy.carry import carry
 from pinproxy.proxy.connect import ConnectRequest
-from pinproxy.proxy.origination import OriginationClient, refusal_bytes
+from pinproxy.proxy.origination import OriginationClient
 from pinproxy.proxy.proxy import Proxy
 from pinproxy.proxy.record import Record
 from pinproxy.proxy.socks5 import serve_socks5
 from pinproxy.proxy.visit import Visit
+from pinproxy.tls.records import ContentType
 
 _CONNECT = b"CONNECT "
 _SOCKS5 = 0x05  # RFC 1928 §3
-_TLS_HANDSHAKE = 0x16  # RFC 8446 §5.1
 _REMEMBERED_BYTES = 512  # five fields; 256 of them with what is read from them are half a megabyte
 _SECRET = re.compile(rb"authorization|cookie", re.IGNORECASE)
-
-
-class HttpReply:
-    """Answers to CONNECT."""
-
-    established = b"HTTP/1.1 200 Connection established\r\n\r\n"
-
-    def refusal(self, refusal: Refused, record: Record) -> bytes:
-        """Answer with a status, a reason and a problem document."""
-        return refusal_bytes(refusal, record)
-
-
-HTTP = HttpReply()
 
 
 class Opening(Enum):
@@ -103,7 +90,7 @@ def _opening(first: bytes) -> Opening:
     """Tell SOCKS5 from CONNECT from other HTTP, and refuse what is neither."""
     if first[0] == _SOCKS5:
         return Opening.SOCKS5
-    if first[0] == _TLS_HANDSHAKE:
+    if first[0] == ContentType.HANDSHAKE:
         raise BadRequest("this looks like TLS; expected an HTTP proxy request in clear: use http:// in the proxy URL")
     return Opening.CONNECT if first.startswith(_CONNECT) else Opening.HTTP
 

@@ -14,12 +14,11 @@ from __future__ import annotations
 from functools import partial
 
 from pinproxy.authority import Authority, parse_authority
-from pinproxy.errors import BadRequest, ClientClosed, HeadTimeout, HostNotListed
+from pinproxy.errors import BadRequest
 from pinproxy.http1.fields import host_field
 from pinproxy.http1.head import RequestHead
 from pinproxy.http1.target import TargetForm, request_target
-from pinproxy.net.peek import peek_at_least
-from pinproxy.net.time_limit import time_limit
+from pinproxy.net.peek import peek_first_byte
 from pinproxy.net.transport import SocketTransport
 from pinproxy.policy.table import PolicyTable
 from pinproxy.proxy.connect import ConnectRequest
@@ -28,9 +27,9 @@ from pinproxy.proxy.http_opening import open_http_upstream
 from pinproxy.proxy.origination import OriginationClient
 from pinproxy.proxy.proxy import Proxy
 from pinproxy.proxy.record import Record
+from pinproxy.tls.records import ContentType
 
 _HTTP_PORT, _HTTPS_PORT = 80, 443
-_TLS_HANDSHAKE = 0x16  # RFC 8446 §5.1
 
 
 def asks_for_http(authority: Authority, table: PolicyTable) -> bool:
@@ -56,30 +55,16 @@ async def hand_over_http(request: ConnectRequest) -> bool:
     proxy, asked, record = request.proxy, request.authority, request.record
     record.mode = "origination"
     # 2.
-    record.rule = rule = proxy.policy.table.lookup(_secured(asked))
-    if rule is None:
-        raise HostNotListed(f"{asked.host} is no longer listed")
+    record.rule = rule = proxy.policy.rule_still_for(_secured(asked))
     proxy.keep(await open_http_upstream(_secured(asked), rule, proxy, record))
     # 3.
     await request.establish()
-    if await _first_byte(request) == _TLS_HANDSHAKE:
+    if await peek_first_byte(request.client, proxy.limits.head_seconds, f"request for {asked}") == ContentType.HANDSHAKE:
         return False
     # 4.
     direct = partial(_errand, asked, record.user)
     SocketTransport(request.client, OriginationClient(proxy, request.slot, record.client, direct), proxy.limits.buffer_bytes)
     return True
-
-
-async def _first_byte(request: ConnectRequest) -> int:
-    seconds = request.proxy.limits.head_seconds
-    try:
-        with time_limit(seconds):
-            first = await peek_at_least(request.client, 1)
-    except TimeoutError as error:
-        raise HeadTimeout(f"no request for {request.authority} within {seconds:g} s") from error
-    if not first:
-        raise ClientClosed("the client closed the connection without a request")
-    return first[0]
 
 
 def _errand(asked: Authority, user: str | None, request: RequestHead, proxy: Proxy, record: Record) -> Errand:
@@ -97,9 +82,7 @@ def _errand(asked: Authority, user: str | None, request: RequestHead, proxy: Pro
         named = parse_authority(host.decode("ascii"), _HTTP_PORT) if host is not None else asked
     if named != asked:
         raise BadRequest(f"the request names {named}, and CONNECT asked for {asked}")
-    rule = record.rule = proxy.policy.rule_for(secured)
-    if rule is None:
-        raise HostNotListed(f"{secured} is no longer listed")
+    rule = record.rule = proxy.policy.rule_still_for(secured)
     return Errand(secured, rule, target.path, host_field(str(secured).encode("ascii"), b"https"))
 
 

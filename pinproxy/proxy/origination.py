@@ -14,15 +14,15 @@ from __future__ import annotations
 import asyncio
 from typing import cast
 
-from pinproxy.errors import ClientClosed, Draining, HeadTimeout, InternalError, PinError, Refused
+from pinproxy.errors import ClientClosed, Draining, HeadTimeout, InternalError, Refused
 from pinproxy.http1.head import RequestHead
-from pinproxy.http1.refusal import render_refusal
 from pinproxy.http1.stream import End, RequestReader, Signal
 from pinproxy.net.lingering_close import LingeringClose
 from pinproxy.net.transport import SocketTransport
 from pinproxy.proxy.client_auth import ClientAuth
 from pinproxy.proxy.errand import Direct, by_target
 from pinproxy.proxy.exchange import Exchange
+from pinproxy.proxy.http_reply import refusal_bytes
 from pinproxy.proxy.http_upstream import HttpUpstream
 from pinproxy.proxy.live import Slot
 from pinproxy.proxy.proxy import Proxy
@@ -307,12 +307,3 @@ class OriginationClient(asyncio.Protocol):
 
     def review(self) -> None:
         """Nothing to do: the next request asks the table in force, and the one in flight was verified before it was sent."""
-
-
-def refusal_bytes(refusal: Refused, record: Record, *, minor: int = 1, head_only: bool = False) -> bytes:
-    """Render a refusal for the client of a record."""
-    extra: dict[str, object] = {}
-    if isinstance(refusal, PinError) and refusal.expected:
-        extra = {"seen": refusal.seen, "expected": refusal.expected, "mismatch_class": refusal.mismatch_class}
-    host = str(record.authority) if record.authority is not None else None
-    return render_refusal(refusal, connection_id=record.id, host=host, extra=extra, minor=minor, head_only=head_only)

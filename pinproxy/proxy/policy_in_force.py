@@ -34,3 +34,24 @@ class PolicyInForce:
         if self.table.unlisted == "deny":
             raise HostNotListed(f"{authority} has no entry under `hosts`, and `unlisted: deny` is in force")
         return None
+
+    def rule_still_for(self, authority: Authority) -> HostRule:
+        """Find the rule of an authority that had one when its story began.
+
+        Raises:
+            HostNotListed: A reload has taken it away.
+        """
+        rule = self.rule_for(authority)
+        if rule is None:
+            raise no_longer_listed(authority)
+        return rule
+
+
+def no_longer_listed(authority: Authority) -> HostNotListed:
+    """Refuse what goes to a host that a reload has taken from the list."""
+    return HostNotListed(f"{authority} is no longer listed")
+
+
+def verified_otherwise(authority: Authority) -> HostNotListed:
+    """Refuse what was verified in a way that a reload has replaced by another."""
+    return HostNotListed(f"{authority} is now verified in another way; a new connection will be")

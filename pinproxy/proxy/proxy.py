@@ -152,12 +152,12 @@ class Proxy:
             try:
                 upstream = await verify(rule)
             except Refused:
-                current = self._rule_in_force(authority)
+                current = self.policy.rule_still_for(authority)
                 if current is rule:
                     raise
             else:
                 try:
-                    current = self._rule_in_force(authority)
+                    current = self.policy.rule_still_for(authority)
                 except HostNotListed:
                     upstream.sock.close()
                     raise
@@ -166,12 +166,6 @@ class Proxy:
                 upstream.sock.close()
             # A reload came in between: what the old rule says, for or against, counts for nobody.
             rule = current
-
-    def _rule_in_force(self, authority: Authority) -> HostRule:
-        rule = self.policy.rule_for(authority)
-        if rule is None:
-            raise HostNotListed(f"{authority} is no longer listed")
-        return rule
 
     def alpn_offer(self, authority: Authority, otherwise: tuple[str, ...]) -> tuple[str, ...]:
         """Guess what the next client of an authority will offer: what the last one did. A wrong guess costs a second dial."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pinproxy.authority import Authority
-from pinproxy.errors import BadRequest, HostNotListed, Refused, TlsHandshakeFailed
+from pinproxy.errors import BadRequest, Refused, TlsHandshakeFailed
 from pinproxy.http1.fields import host_field
 from pinproxy.http1.head import RequestHead, ResponseHead
 from pinproxy.http1.retelling import retell
@@ -23,7 +23,6 @@ from pinproxy.http1.target import TargetForm, request_target
 from pinproxy.net.listener import ListenAddress
 from pinproxy.net.relay import Relay
 from pinproxy.net.transport import SocketTransport
-from pinproxy.policy.rule import HostRule
 from pinproxy.proxy.connect import ConnectRequest
 from pinproxy.proxy.errand import Errand, asked_authority, secured_authority
 from pinproxy.proxy.origination import OriginationClient
@@ -86,7 +85,7 @@ def _errand(request: RequestHead, route: Route, proxy: Proxy, record: Record) ->
     # > absolute-form to a proxy.
     if target.form is TargetForm.ABSOLUTE and route.to != secured_authority(target) and route.listen != asked_authority(target):
         raise BadRequest(f"{asked_authority(target)} was asked for, and this port leads to {route.to} alone")
-    rule = record.rule = _rule(route, proxy)
+    rule = record.rule = proxy.policy.rule_still_for(route.to)
     local = request.get(b"host")
 
     def told(head: ResponseHead) -> ResponseHead:
@@ -107,7 +106,7 @@ async def serve_tcp_route(visit: Visit, route: Route) -> None:
     proxy = visit.proxy
     visit.record = record = Record(proxy, visit.name, "route")
     record.authority = route.to
-    rule = record.rule = _rule(route, proxy)
+    rule = record.rule = proxy.policy.rule_still_for(route.to)
     upstream = await proxy.open_upstream(route.to, rule, route.alpn, record)
     if route.alpn and upstream.alpn is None:
         upstream.sock.close()
@@ -118,10 +117,3 @@ async def serve_tcp_route(visit: Visit, route: Route) -> None:
     SocketTransport(upstream.sock, relay.upstream, proxy.limits.buffer_bytes).first_read = upstream.keep_session
     request = ConnectRequest(visit.client, route.to, visit.reply, proxy, visit.slot, record)
     request.hand_over(relay, upstream)
-
-
-def _rule(route: Route, proxy: Proxy) -> HostRule:
-    rule = proxy.policy.rule_for(route.to)
-    if rule is None:
-        raise HostNotListed(f"{route.to} is no longer listed, and a route leads nowhere else")
-    return rule

@@ -25,7 +25,8 @@ from pinproxy.net.upstream_proxy import UpstreamProxy
 from pinproxy.policy.password_hash import PasswordHash
 from pinproxy.policy.table import PolicyTable
 from pinproxy.proxy.client_auth import ClientAuth
-from pinproxy.proxy.connection import HTTP, serve_proxy_client
+from pinproxy.proxy.connection import serve_proxy_client
+from pinproxy.proxy.http_reply import HTTP
 from pinproxy.proxy.live import LiveConnections
 from pinproxy.proxy.policy_in_force import PolicyInForce
 from pinproxy.proxy.proxy import Proxy

@@ -15,10 +15,10 @@ import ssl
 from collections.abc import Callable
 from typing import Any
 
-from pinproxy.errors import BadRequest, ClientClosed, DownstreamTlsFailed, HeadTimeout, Refused
+from pinproxy.errors import BadRequest, DownstreamTlsFailed, Refused
 from pinproxy.net.handshake import shake_hands_with_client
 from pinproxy.net.own_chain import load_own_chain
-from pinproxy.net.peek import peek_at_least
+from pinproxy.net.peek import peek_first_byte
 from pinproxy.net.relay import Relay, RelayEnd
 from pinproxy.net.transport import SocketTransport
 from pinproxy.proxy.connect import AfterEstablished, Reply
@@ -26,8 +26,7 @@ from pinproxy.proxy.proxy import Proxy
 from pinproxy.proxy.record import Record
 from pinproxy.proxy.visit import Story, Visit
 from pinproxy.tls.alert import alert, alert_for
-
-_TLS_HANDSHAKE = 0x16  # RFC 8446 §5.1
+from pinproxy.tls.records import ContentType
 
 
 class AlertReply:
@@ -88,14 +87,7 @@ def behind_tls(context: ssl.SSLContext, reply: Reply, story: Story) -> Story:
 
 async def _shake_hands(visit: Visit, context: ssl.SSLContext, reply: Reply) -> ssl.SSLSocket:
     limits = visit.proxy.limits
-    try:
-        async with asyncio.timeout(limits.head_seconds):
-            first = await peek_at_least(visit.client, 1)
-    except TimeoutError as error:
-        raise HeadTimeout(f"no ClientHello within {limits.head_seconds:g} s") from error
-    if not first:
-        raise ClientClosed("the client closed the connection without a request")
-    if first[0] != _TLS_HANDSHAKE:
+    if await peek_first_byte(visit.client, limits.head_seconds, "ClientHello") != ContentType.HANDSHAKE:
         visit.reply = reply
         raise BadRequest("this listener speaks TLS (listen_tls); use https:// in the proxy URL")
     try:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import socket
 
 from pinproxy.authority import Authority
-from pinproxy.errors import HandshakeTimeout, HostNotListed, Refused, TlsHandshakeFailed
+from pinproxy.errors import HandshakeTimeout, Refused, TlsHandshakeFailed
 from pinproxy.net.client_words import take_from_client, tell_client
 from pinproxy.net.peek import PeekedHello
 from pinproxy.net.readiness import send_all, wait_readable
@@ -27,6 +27,7 @@ from pinproxy.net.upstream import Upstream
 from pinproxy.policy.rule import HostRule
 from pinproxy.proxy.connect import AfterEstablished, ConnectRequest
 from pinproxy.proxy.first_flight import read_client_hello, require_sni
+from pinproxy.proxy.policy_in_force import verified_otherwise
 from pinproxy.proxy.wire import Wire
 
 _READ_BYTES = 16 * 1024
@@ -48,7 +49,7 @@ async def tunnel(request: ConnectRequest, rule: HostRule) -> None:
     # 1.
     preflight = await proxy.preflight(request.authority, rule, record, request.dial)
     if preflight.rule.connect != "tunnel":
-        raise HostNotListed(f"{request.authority} is now verified in another way; a new connection will be")
+        raise verified_otherwise(request.authority)
     # 2.
     server = await proxy.opener.connect_for_tunnel(preflight.destination, record)
     try:

@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 
 from pinproxy.limits import Limits
-from pinproxy.proxy.connection import HTTP
+from pinproxy.proxy.http_reply import HTTP
 from pinproxy.proxy.socks5 import serve_socks5
 from pinproxy.proxy.visit import accept
 from tests.harness.clients import connect

@@ -11,7 +11,7 @@ from typing import Any
 from pinproxy.errors import HostNotListed
 from pinproxy.limits import Limits
 from pinproxy.net.client_words import tell_client
-from pinproxy.proxy.connection import HTTP
+from pinproxy.proxy.http_reply import HTTP
 from pinproxy.proxy.record import Record
 from pinproxy.proxy.visit import Story, Visit, accept
 from tests.harness.clients import connect, connect_head, read_answer
