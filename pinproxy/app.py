@@ -12,17 +12,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 
 from pinproxy.authority import Authority
 from pinproxy.errors import Problem, SettingsError
+from pinproxy.net.collector import collector_at_rest
 from pinproxy.net.dial import Resolver, resolve_with_system
 from pinproxy.net.event_loop import keep_pauses_short, new_event_loop
 from pinproxy.net.local_ca import LocalCa
-from pinproxy.net.quiet import collector_at_rest
 from pinproxy.net.system_roots import load_system_roots, roots_pem
 from pinproxy.policy.table import PolicyTable
 from pinproxy.proxy.route import Route
@@ -33,12 +31,11 @@ from pinproxy.report.metrics import Metrics
 from pinproxy.report.observations_file import ObservationsFile
 from pinproxy.report.reporter import Reporter
 from pinproxy.report.status_book import StatusBook
-from pinproxy.settings.again import load
 from pinproxy.settings.checks import exposed_addresses
-from pinproxy.settings.clients import ClientAuthSection
-from pinproxy.settings.load import load_settings
+from pinproxy.settings.loaded import load
 from pinproxy.settings.model import Settings
 from pinproxy.settings.outward import make_upstream_proxy
+from pinproxy.settings.source import SettingsSource
 from pinproxy.settings.watch import ConfigWatch
 
 # What a reload can put in force; the rest is bound, made or sized once.
@@ -53,35 +50,6 @@ def _waiting_keys(settings: Settings) -> dict[str, object]:
 def now_utc() -> datetime:
     """Read the wall clock."""
     return datetime.now(UTC)
-
-
-@dataclass(frozen=True, slots=True)
-class SettingsSource:
-    """Where the configuration comes from, at the start and at each reload.
-
-    Attributes:
-        path: The YAML file; None: defaults, environment and flags alone.
-        environ: The environment.
-        flags: Text by flag, as given on the command line.
-        is_for_one_client: Whether one program alone is told of the proxy, on loopback: nobody is asked who they are then, and
-            nothing is encrypted on the way to itself.
-    """
-
-    path: Path | None
-    environ: Mapping[str, str]
-    flags: Mapping[str, str]
-    is_for_one_client: bool = False
-
-    def load(self) -> Settings:
-        """Load and check everything.
-
-        Raises:
-            SettingsError: Every problem there is.
-        """
-        settings = load_settings(self.path, self.environ, self.flags)
-        if self.is_for_one_client:
-            return settings.model_copy(update={"client_auth": ClientAuthSection(), "listen_tls": None})
-        return settings
 
 
 class App:

@@ -13,7 +13,8 @@ import signal
 import sys
 from pathlib import Path
 
-from pinproxy.app import App, SettingsSource, run_app
+from pinproxy.app import App, run_app
+from pinproxy.settings.source import SettingsSource
 
 COUNTED_ROOMS = ("pinproxy", "ssl", "_ssl", "socket", "asyncio", "_asyncio", "uvloop")
 

@@ -24,7 +24,7 @@ from pinproxy.admin.status_page import STYLE, render_status_page
 from pinproxy.admin.view import AdminView, check_readiness
 from pinproxy.authority import Authority, parse_authority
 from pinproxy.errors import BadRequest
-from pinproxy.net.quiet import collector_at_rest
+from pinproxy.net.collector import collector_at_rest
 from pinproxy.report.exposition import Exposition
 from pinproxy.report.observations_file import dump_observations
 

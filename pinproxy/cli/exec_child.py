@@ -18,12 +18,13 @@ from pathlib import Path
 
 import click
 
-from pinproxy.app import App, SettingsSource, run_app
+from pinproxy.app import App, run_app
 from pinproxy.cli.client_environment import client_environment, extend
 from pinproxy.cli.env import unproxied
 from pinproxy.cli.exit_code import ExitCode
 from pinproxy.cli.options import config_option
 from pinproxy.settings.model import Settings
+from pinproxy.settings.source import SettingsSource
 
 _SIGNALLED = 128  # POSIX.1-2024, XCU 2.8.2: "greater than 128"; every shell adds the signal's number
 _FORWARDED = (signal.SIGTERM, signal.SIGINT)

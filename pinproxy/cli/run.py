@@ -8,9 +8,10 @@ from typing import Any
 
 import click
 
-from pinproxy.app import SettingsSource, run_app
+from pinproxy.app import run_app
 from pinproxy.cli.options import config_option
 from pinproxy.settings.options import ScalarOption, scalar_options
+from pinproxy.settings.source import SettingsSource
 
 
 class _ScalarParameter(click.Option):

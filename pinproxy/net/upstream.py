@@ -210,8 +210,8 @@ class UpstreamOpener:
         observer.dialled(format_address(_peer_of(sock, destination.authority)))
         return sock
 
-    def way_again(self, authority: Authority, sock: socket.socket) -> DialOverride:
-        """Say how to come once more to where a plain connection leads: its address; or what an upstream proxy was asked for."""
+    def dial_override_of(self, authority: Authority, sock: socket.socket) -> DialOverride:
+        """Say where a plain connection leads, to dial there once more: its address; or what an upstream proxy was asked for."""
         if self._dialler.goes_through_proxy(authority.host):
             return DialOverride(authority.host, authority.port)
         return DialOverride(_peer_of(sock, authority)[0], authority.port)

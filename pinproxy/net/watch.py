@@ -3,7 +3,7 @@
 Why not the event loop's own `add_reader`, beside it for what changes hands often:
 - uvloop makes a handle of libuv's for each descriptor, four system calls to begin and three to end (0.23), and 600 bytes while it
   lasts. A tunnel changes from waiting for a head to waiting for a connect to being carried; here each is one call.
-- libuv tells of a reset once, together with the bytes before it, and then watches no more. Here it is told until it is read.
+- libuv tells of a reset once, together with the bytes before it, and then watches no more. Here it is told of until it is read.
 
 It means what asyncio's own `add_reader` means: level-triggered; an error or a hang-up wakes readers and writers alike; nobody who
 was removed is woken any more. A wake-up may be in vain, so whoever is woken tries, and waits again.
@@ -17,9 +17,9 @@ from collections.abc import Callable
 
 from pinproxy.net.loop_local import LoopLocal
 
-_EVENTS_PER_WAKE = 256  # then the rest of the loop has its turn; what is left is told again
+_EVENTS_PER_WAKE = 256  # then the rest of the loop has its turn; what is left comes again
 
-Told = Callable[[], None]
+Callback = Callable[[], None]
 
 
 class Watch:
@@ -28,17 +28,17 @@ class Watch:
     def __init__(self) -> None:
         """Begin with none."""
         self._epoll = select.epoll()
-        self._readers: dict[int, Told] = {}
-        self._writers: dict[int, Told] = {}
-        asyncio.get_running_loop().add_reader(self._epoll.fileno(), self._tell)
+        self._readers: dict[int, Callback] = {}
+        self._writers: dict[int, Callback] = {}
+        asyncio.get_running_loop().add_reader(self._epoll.fileno(), self._dispatch)
 
-    def add_reader(self, descriptor: int, told: Told) -> None:
+    def add_reader(self, descriptor: int, callback: Callback) -> None:
         """Call back while there is something to read; instead of whoever was called so far."""
-        self._add(descriptor, told, self._readers, self._writers, select.EPOLLIN)
+        self._add(descriptor, callback, self._readers, self._writers, select.EPOLLIN)
 
-    def add_writer(self, descriptor: int, told: Told) -> None:
+    def add_writer(self, descriptor: int, callback: Callback) -> None:
         """Call back while there is room to write; instead of whoever was called so far."""
-        self._add(descriptor, told, self._writers, self._readers, select.EPOLLOUT)
+        self._add(descriptor, callback, self._writers, self._readers, select.EPOLLOUT)
 
     def remove_reader(self, descriptor: int) -> None:
         """Call back no more; before the descriptor is closed. Unknown ones are fine."""
@@ -48,15 +48,17 @@ class Watch:
         """Call back no more; before the descriptor is closed. Unknown ones are fine."""
         self._remove(descriptor, self._writers, self._readers, select.EPOLLIN)
 
-    def _add(self, descriptor: int, told: Told, these: dict[int, Told], others: dict[int, Told], event: int) -> None:
+    def _add(
+        self, descriptor: int, callback: Callback, these: dict[int, Callback], others: dict[int, Callback], event: int
+    ) -> None:
         if descriptor not in these:
             if descriptor in others:
                 self._epoll.modify(descriptor, select.EPOLLIN | select.EPOLLOUT)
             else:
                 self._epoll.register(descriptor, event)
-        these[descriptor] = told
+        these[descriptor] = callback
 
-    def _remove(self, descriptor: int, these: dict[int, Told], others: dict[int, Told], other_event: int) -> None:
+    def _remove(self, descriptor: int, these: dict[int, Callback], others: dict[int, Callback], other_event: int) -> None:
         if these.pop(descriptor, None) is None:
             return
         if descriptor in others:
@@ -64,19 +66,19 @@ class Watch:
         else:
             self._epoll.unregister(descriptor)
 
-    def _tell(self) -> None:
-        due: list[tuple[dict[int, Told], int, Told]] = []
+    def _dispatch(self) -> None:
+        due: list[tuple[dict[int, Callback], int, Callback]] = []
         for descriptor, events in self._epoll.poll(0, _EVENTS_PER_WAKE):
             if events & ~select.EPOLLOUT and (reader := self._readers.get(descriptor)) is not None:
                 due.append((self._readers, descriptor, reader))
             if events & ~select.EPOLLIN and (writer := self._writers.get(descriptor)) is not None:
                 due.append((self._writers, descriptor, writer))
-        for waiting, descriptor, told in due:
-            # One that was told before may have removed it, or closed it, and somebody else has the number now.
-            if waiting.get(descriptor) is not told:
+        for waiting, descriptor, callback in due:
+            # One that was called before may have removed it, or closed it, and somebody else has the number now.
+            if waiting.get(descriptor) is not callback:
                 continue
             try:
-                told()
+                callback()
             except Exception as error:  # noqa: BLE001 - the boundary of each callback: one that fails must not keep the others waiting
                 context = {"message": "a callback of a socket failed", "exception": error}
                 asyncio.get_running_loop().call_exception_handler(context)

@@ -47,7 +47,7 @@ async def tunnel_blindly(request: ConnectRequest) -> HostRule | None:
     try:
         rule = await _rule_by_first_bytes(request, relay)
         if rule is not None:
-            request.dial = proxy.opener.way_again(asked, server)
+            request.dial = proxy.opener.dial_override_of(asked, server)
     except BaseException as error:
         relay.release()
         server.close()

@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
 
 from pinproxy.authority import Authority
 from pinproxy.net.listener import ListenAddress
 from pinproxy.policy.rule import HostRule, TrustAnchors
 from pinproxy.policy.table import find_collisions
-from pinproxy.settings.document import Place
 from pinproxy.settings.messages import did_you_mean
 from pinproxy.settings.model import Settings
+from pinproxy.settings.remark import Finding
 from pinproxy.settings.route_checks import route_findings
 from pinproxy.settings.trust_checks import trust_findings, trust_warnings
 from pinproxy.settings.values import is_loopback
 
 _UNUSED = TrustAnchors("unused", ())
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Something wrong, with its place among the values."""
-
-    place: Place
-    message: str
 
 
 def check(settings: Settings, pin_set_names: Collection[str], host_numbers: Sequence[int]) -> Iterator[Finding]:
@@ -40,9 +31,9 @@ def check(settings: Settings, pin_set_names: Collection[str], host_numbers: Sequ
     yield from _upstream_proxy(settings)
     yield from _pins_of_hosts(settings, pin_set_names, host_numbers)
     yield from _tunnels(settings, host_numbers)
-    yield from (Finding(*found) for found in trust_findings(settings, host_numbers))
+    yield from trust_findings(settings, host_numbers)
     yield from _collisions(settings, host_numbers)
-    yield from (Finding(*found) for found in route_findings(settings))
+    yield from route_findings(settings)
 
 
 def _listening(settings: Settings) -> Iterator[Finding]:

@@ -17,7 +17,7 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
 from pinproxy.errors import Problem, SettingsError
-from pinproxy.net.quiet import collector_at_rest, free_one_by_one
+from pinproxy.net.collector import collector_at_rest, free_one_by_one
 
 Place = tuple[str | int, ...]
 

@@ -52,7 +52,7 @@ def _alone(settings: Settings, entry: _Entry, suffixes: PublicSuffixes) -> Itera
         yield Remark("note", (*place, "mode"), f"{pattern} is report-only: a pin mismatch passes and is reported")
     elif entry.options.mode == "disabled":
         yield Remark("note", (*place, "mode"), f"{pattern} is not pinned; chain, name and dates are verified")
-    yield from (Remark(*found) for found in trust_remarks(settings, entry.index, settings.hosts[entry.index]))
+    yield from trust_remarks(settings, entry.index, settings.hosts[entry.index])
     if pattern.kind != "exact" and suffixes.holds(pattern.base):
         text = f"{pattern.base} is a public suffix: anybody can have a name below it; list the names that you mean"
         yield Remark("warning", (*place, "host"), text)

@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from pinproxy.errors import Problem, SettingsError
-from pinproxy.net.quiet import collector_at_rest, free_one_by_one
+from pinproxy.net.collector import collector_at_rest, free_one_by_one
 from pinproxy.settings.checks import check
 from pinproxy.settings.document import Document, Place, dotted, parse_document, read_document
 from pinproxy.settings.messages import describe, place_of

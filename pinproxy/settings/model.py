@@ -199,7 +199,8 @@ class Settings(Section):
     listen: Many[ListenAddress] = Field(
         (Authority("127.0.0.1", 3128),),
         min_length=1,
-        description="Where clients connect to: ports, or unix:/path. One that others can reach needs `unsafe_listen: true`.",
+        description="Where clients connect to: ports, or unix:/path. One that others can reach needs `client_auth`, "
+        "`listen_tls.client_ca_file` or `unsafe_listen: true`.",
         examples=[["127.0.0.1:3128"], ["unix:/run/pinproxy/proxy.sock"]],
     )
     unsafe_listen: bool = Field(

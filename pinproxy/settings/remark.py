@@ -1,4 +1,4 @@
-"""One thing worth knowing about a configuration, and where in it."""
+"""What is found in a configuration, and where in it: what must be mended, and what is worth knowing."""
 
 from __future__ import annotations
 
@@ -7,6 +7,19 @@ from datetime import datetime
 from typing import Literal
 
 from pinproxy.settings.document import Place
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something wrong: nothing starts with it.
+
+    Attributes:
+        place: Where among the values.
+        message: What was found, what was expected, what to do.
+    """
+
+    place: Place
+    message: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,18 +11,19 @@ from pinproxy.policy.table import PolicyTable
 from pinproxy.settings.document import Place, dotted
 from pinproxy.settings.messages import did_you_mean
 from pinproxy.settings.model import Settings
+from pinproxy.settings.remark import Finding
 from pinproxy.settings.values import is_loopback
 
 _UNUSED = TrustAnchors("unused", ())
 
 
-def route_findings(settings: Settings) -> Iterator[tuple[Place, str]]:
-    """Find what is wrong with the routes of a configuration; yields places and texts."""
+def route_findings(settings: Settings) -> Iterator[Finding]:
+    """Find what is wrong with the routes of a configuration."""
     yield from _addresses(settings)
     yield from _targets(settings)
 
 
-def _addresses(settings: Settings) -> Iterator[tuple[Place, str]]:
+def _addresses(settings: Settings) -> Iterator[Finding]:
     taken: dict[ListenAddress, Place] = {address: ("listen", number) for number, address in enumerate(settings.listen)}
     if settings.admin is not None:
         taken.setdefault(settings.admin, ("admin",))
@@ -33,14 +34,14 @@ def _addresses(settings: Settings) -> Iterator[tuple[Place, str]]:
                 f"{route.listen} can be reached from other machines, and a route asks nobody who they are; listen on 127.0.0.1 "
                 f"or a UNIX socket, or say `unsafe_listen: true`"
             )
-            yield place, text
+            yield Finding(place, text)
         is_chosen_at_start = isinstance(route.listen, Authority) and not route.listen.port
         if route.listen in taken and not is_chosen_at_start:
-            yield place, f"{route.listen} is also in {dotted(taken[route.listen])}; expected an address of its own"
+            yield Finding(place, f"{route.listen} is also in {dotted(taken[route.listen])}; expected an address of its own")
         taken.setdefault(route.listen, place)
 
 
-def _targets(settings: Settings) -> Iterator[tuple[Place, str]]:
+def _targets(settings: Settings) -> Iterator[Finding]:
     table = PolicyTable(
         tuple(
             HostRule(host.host, "disabled", None, _UNUSED, ports=frozenset(settings.options_of(host).ports))
@@ -56,4 +57,4 @@ def _targets(settings: Settings) -> Iterator[tuple[Place, str]]:
         else:
             otherwise = "; list it with its pins, a route leads nowhere without them"
             text = f"{route.to.host} has no entry under `hosts`{did_you_mean(route.to.host, names) or otherwise}"
-        yield ("routes", number, "to"), text
+        yield Finding(("routes", number, "to"), text)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Literal
 
 from pinproxy.settings.document import Place
 from pinproxy.settings.model import HostSection, Settings
 from pinproxy.settings.pin_model import PinSection
-
-Severity = Literal["warning", "note"]
+from pinproxy.settings.remark import Finding, Remark
 
 _CONSEQUENCES = {
     "unsafe_skip_hostname": "a certificate for any name will do, if its pin is right",
@@ -17,8 +15,8 @@ _CONSEQUENCES = {
 }
 
 
-def trust_findings(settings: Settings, host_numbers: Sequence[int]) -> Iterator[tuple[Place, str]]:
-    """Find hosts whose `trust` and other keys contradict each other; yields place and message.
+def trust_findings(settings: Settings, host_numbers: Sequence[int]) -> Iterator[Finding]:
+    """Find hosts whose `trust` and other keys contradict each other.
 
     Args:
         settings: The configuration, or as much of it as could be read.
@@ -29,7 +27,7 @@ def trust_findings(settings: Settings, host_numbers: Sequence[int]) -> Iterator[
         if not options.trust.is_pins_only:
             for name in _skipped(host):
                 text = "stands here without `trust: pins-only`; where a chain is validated, name and dates always are: remove it"
-                yield (*place, name), text
+                yield Finding((*place, name), text)
             continue
         if options.mode != "enforce":
             effect = "a mismatch passes" if options.mode == "report-only" else "no pins are compared"
@@ -37,14 +35,14 @@ def trust_findings(settings: Settings, host_numbers: Sequence[int]) -> Iterator[
                 f"under `mode: {options.mode}` {effect}, and with `trust: pins-only` nothing else tells the server from an "
                 f"impostor; expected `mode: enforce`, or a `trust` that validates the chain"
             )
-            yield _where(place, host, "mode", "trust"), text
+            yield Finding(_where(place, host, "mode", "trust"), text)
         pins = _pins(settings, host)
         if pins and all(pin.to_pin().position == "ca" for pin in pins):
             text = (
                 "every pin is for a CA (`position: ca`), and with `trust: pins-only` only the server's own certificate can meet "
                 "one; expected the pin of its key, or a `trust` that validates the chain"
             )
-            yield _where(place, host, "pins", "pin_set"), text
+            yield Finding(_where(place, host, "pins", "pin_set"), text)
 
 
 def trust_warnings(settings: Settings) -> Iterator[str]:
@@ -54,18 +52,18 @@ def trust_warnings(settings: Settings) -> Iterator[str]:
             yield f"hosts[{number}].{name}: {host.host}: {_CONSEQUENCES[name]}"
 
 
-def trust_remarks(settings: Settings, number: int, host: HostSection) -> Iterator[tuple[Severity, Place, str]]:
-    """Say the same for `check`, and what else follows of `trust: pins-only`; yields severity, place and message."""
+def trust_remarks(settings: Settings, number: int, host: HostSection) -> Iterator[Remark]:
+    """Say the same for `check`, and what else follows of `trust: pins-only`."""
     place, options = ("hosts", number), settings.options_of(host)
     for name in _skipped(host):
-        yield "warning", (*place, name), _CONSEQUENCES[name]
+        yield Remark("warning", (*place, name), _CONSEQUENCES[name])
     if not options.trust.is_pins_only:
         return
     text = f"{host.host}: no chain is validated; the pin of its own certificate is all there is to tell it by"
-    yield "note", _where(place, host, "trust"), text
+    yield Remark("note", _where(place, host, "trust"), text)
     if host.pins is None and options.pin_set is not None and settings.pin_sets[options.pin_set].on_expiry != "enforce":
         text = f"`on_expiry` of {options.pin_set} has no effect here: with `trust: pins-only` mismatches are denied after it, too"
-        yield "note", _where(place, host, "pin_set"), text
+        yield Remark("note", _where(place, host, "pin_set"), text)
 
 
 def _skipped(host: HostSection) -> list[str]:

@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pinproxy.app import App, SettingsSource
+from pinproxy.app import App
+from pinproxy.settings.source import SettingsSource
 
 _PRIVATE = "version: 1\nlisten: [127.0.0.1:0]\nadmin: null\nlocal_ca: {publish: null}\nlog: {format: json}\n"
 

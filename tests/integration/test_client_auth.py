@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from pinproxy.app import SettingsSource
 from pinproxy.policy.password_hash import PasswordHash, hash_password
 from pinproxy.policy.table import PolicyTable
 from pinproxy.proxy.client_auth import ClientAuth
+from pinproxy.settings.source import SettingsSource
 from tests.harness.clients import Answer, connect, get_head, read_answer, read_to_end, start_tls
 from tests.harness.configured import configured_proxy
 from tests.harness.origin import Origin, running_origin

@@ -9,8 +9,8 @@ import pytest
 import trustme
 
 from pinproxy.policy.rule import TrustAnchors
-from pinproxy.settings.again import Loaded, load
 from pinproxy.settings.load import load_settings
+from pinproxy.settings.loaded import Loaded, load
 
 ROOTS = TrustAnchors("system", (b"a root",))
 ONE, OTHER, THIRD = (f"sha256/{letter * 43}=" for letter in "AEI")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 
-from pinproxy.net.quiet import collector_at_rest, free_one_by_one
+from pinproxy.net.collector import collector_at_rest, free_one_by_one
 from pinproxy.settings.document import parse_document
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pinproxy.net.quiet import collector_at_rest, free_one_by_one
+from pinproxy.net.collector import collector_at_rest, free_one_by_one
 from pinproxy.policy.rule import TrustAnchors
 from pinproxy.policy.table import PolicyTable
 from pinproxy.settings.checks import startup_warnings

@@ -1,4 +1,4 @@
-"""Large things, read and written in a thread beside the traffic: whoever holds the interpreter keeps every byte waiting.
+"""The cyclic collector at rest, and large trees freed in small steps: whoever holds the interpreter keeps every byte waiting.
 
 Two things hold it for longer than a moment: the cyclic collector, which looks at every object there is whenever many new ones
 have come (half a second with ten thousand hosts), and the end of a large tree, which is freed in one go.
