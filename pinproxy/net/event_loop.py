@@ -6,6 +6,8 @@ import asyncio
 import gc
 import sys
 
+_NEW_OBJECTS_PER_COLLECTION = 10_000  # half a millisecond to look at
+
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
     """Make uvloop's loop, or asyncio's own where there is no uvloop."""
@@ -21,6 +23,9 @@ def keep_pauses_short() -> None:
     # What is there now stays: or each full collection would look at all modules and rules again, for a tenth of a second.
     # Not collected before, which would take as long; what that leaves behind, it leaves once.
     gc.freeze()
+    # What a connection leaves goes by its reference counts, and the collector finds nothing. By default it looks whenever
+    # 700 objects are new, which eight connections make.
+    gc.set_threshold(_NEW_OBJECTS_PER_COLLECTION)
     # How long the loop waits for a thread that computes. A reload of ten thousand rules does, for seconds, and every request
     # waits several times; the default is 5 ms.
     sys.setswitchinterval(0.001)

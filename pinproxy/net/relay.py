@@ -88,6 +88,8 @@ class Relay:
         self.half_closed()
         if self.client.is_lost and self.upstream.is_lost:
             self._deadlines.discard(self)
+            self.client.let_go()
+            self.upstream.let_go()
             if not self.done.done():
                 self.done.set_result(self.upstream.error)
 
@@ -165,5 +167,9 @@ class RelayEnd(asyncio.BufferedProtocol):
         """Tell the relay; a loss before the end of this direction is a cut."""
         self.is_lost = True
         self.error = exc
-        self.transport = None  # which is over; relay and ends hold each other, and would hold its TLS with them
+        self.transport = None  # which is over; its TLS is not to wait for the other end
         self._relay.end_lost(self, exc)
+
+    def let_go(self) -> None:
+        """Hold relay and peer no more, which hold this: what holds itself waits for the collector."""
+        del self._relay, self.peer

@@ -145,7 +145,7 @@ class TlsFront:
         """Hear that the story is over: send what it said last, then close. `ended` is called when that has happened."""
         self._relay.done.add_done_callback(lambda _done: ended())
         upstream = self._relay.upstream
-        if isinstance(upstream, _FromStory):
+        if isinstance(upstream, _FromStory) and not self._relay.done.done():
             upstream.story_is_over()
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from pinproxy.http1.stream import RequestReader
+from pinproxy.net.relay import RelayEnd
 from pinproxy.net.transport import SocketTransport
 from tests.harness.clients import connect, get_head, open_intercepted
 from tests.harness.origin import running_origin
@@ -21,7 +22,7 @@ LEAF = make_leaf(ROOT, HOST)
 
 def connections() -> list[object]:
     """Find what there is one of for each connection, in use or not."""
-    return [item for item in gc.get_objects() if isinstance(item, (RequestReader, SocketTransport))]
+    return [item for item in gc.get_objects() if isinstance(item, (RequestReader, RelayEnd, SocketTransport))]
 
 
 @pytest.fixture
@@ -44,14 +45,20 @@ def leave_without_a_word(proxy: RunningProxy) -> None:
     open_intercepted(proxy).close()
 
 
+def leave_in_good_order(proxy: RunningProxy) -> None:
+    """End an intercepted connection as TLS has it."""
+    tls = open_intercepted(proxy)
+    tls.unwrap().close()
+
+
 @pytest.mark.attack(
     "connections that end in an error, each of which leaves its buffers to the garbage collector",
     expect="bound",
     topic="resources",
 )
 @pytest.mark.usefixtures("no_collector")
-@pytest.mark.parametrize("end", [leave_in_a_body, leave_without_a_word])
-async def test_a_connection_that_ended_in_an_error_is_gone_without_the_collector(end: Callable[[RunningProxy], None]) -> None:
+@pytest.mark.parametrize("end", [leave_in_a_body, leave_without_a_word, leave_in_good_order])
+async def test_a_connection_that_ended_is_gone_without_the_collector(end: Callable[[RunningProxy], None]) -> None:
     """An exception that is kept keeps its traceback, that the frames, and those whoever keeps the exception."""
     others = connections()
     async with running_origin(server_context(LEAF)) as origin:
