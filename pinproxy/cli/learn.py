@@ -17,6 +17,7 @@ import click
 from pinproxy.cli.exit_code import ExitCode
 from pinproxy.cli.observed import observations_option, read_observations, rules_of
 from pinproxy.cli.options import admin_option, config_option
+from pinproxy.policy.rule import HostRule
 from pinproxy.policy.verdict import printable
 from pinproxy.report.proposal import Proposal, ProposedPin, propose
 from pinproxy.settings.load import load_settings
@@ -47,16 +48,18 @@ def learn(hosts: tuple[str, ...], config: Path | None, admin: str | None, observ
     Exits with 1 if there is nothing to propose, or a HOST was never seen.
     """
     settings = load_settings(config, os.environ, {}) if config is not None else None
+    rules = rules_of(settings) if settings is not None else None
     observed = read_observations(observations_file, admin, config, settings)
     found = propose(observed.document.by_authority(), datetime.now(UTC))
     shown = [proposal for proposal in found if not hosts or _is_any_of(proposal, hosts)]
-    expected = hosts or ([rule.label for rule in rules_of(settings)] if settings is not None else [])
+    expected = hosts or [rule.label for rule in rules or ()]
     unseen = [host for host in expected if not any(_is_any_of(proposal, (host,)) for proposal in found)]
     if is_json:
         click.echo(json.dumps({"source": observed.source, "hosts": list(map(_described, shown)), "never_seen": unseen}, indent=2))
     else:
         began = f"{observed.document.began_at:%Y-%m-%d}"
-        click.echo("\n".join((f"# From {observed.source}, observed since {began}.", *_yaml(shown), *map(_never_seen, unseen))))
+        lines = (*_yaml(shown, rules), *map(_never_seen, unseen))
+        click.echo("\n".join((f"# From {observed.source}, observed since {began}.", *lines)))
     is_short = not any(proposal.proposed for proposal in shown) or (hosts and unseen)
     return ExitCode.FAILURE if is_short else ExitCode.OK
 
@@ -70,16 +73,27 @@ def _never_seen(host: str) -> str:
     return f"# never seen: {printable(host)}; no connection to it has ended yet, or none got as far as a valid chain"
 
 
-def _yaml(proposals: Sequence[Proposal]) -> list[str]:
+def _yaml(proposals: Sequence[Proposal], rules: Sequence[HostRule] | None) -> list[str]:
     if not proposals:
         return ["# Nothing was observed of these hosts."]
     names = _names(proposals)
     lines = [*_BEFORE_USE, "pin_sets:" if any(item.proposed for item in proposals) else "# pin_sets:"]
     for proposal in proposals:
         lines += _pin_set(proposal, names[proposal.host])
-    hosts = [item.host for item in proposals if item.proposed]
-    lines += ["# hosts:", *(f"#   - {{host: {_text(host)}, pin_set: {names[host]}, mode: report-only}}" for host in hosts)]
+    lines.append("# hosts:")
+    lines += [f"#   - {_host(item, names[item.host], rules)}" for item in proposals if item.proposed]
     return lines
+
+
+def _host(proposal: Proposal, name: str, rules: Sequence[HostRule] | None) -> str:
+    """Write the entry of a host, as it would load; without a configuration, `rules` is None."""
+    entry = f"host: {_text(proposal.host)}, pin_set: {name}"
+    # Where the pins are all that tells the server from an impostor, a configuration with report-only does not load.
+    if any(rule.is_pins_only and rule.label in proposal.rules for rule in rules or ()):
+        return f"{{{entry}, trust: pins-only}}"
+    if rules is None and all(pin.is_root for pin in proposal.proposed):
+        return f"{{{entry}}}   # nothing stands above its certificate: keep the `trust` it has"
+    return f"{{{entry}, mode: report-only}}"
 
 
 def _names(proposals: Sequence[Proposal]) -> dict[str, str]:

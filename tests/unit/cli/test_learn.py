@@ -11,8 +11,10 @@ from ruamel.yaml import YAML
 from pinproxy.authority import Authority
 from pinproxy.cli.exit_code import ExitCode
 from pinproxy.cli.main import invoke
+from pinproxy.policy.rule import PinsOnly
 from pinproxy.report.observations import Observations
 from pinproxy.settings.load import load_settings
+from tests.harness.command_line import BACKUP
 from tests.harness.defects import forge_leaf
 from tests.harness.observing import TODAY, observe, write_observations
 from tests.harness.pki import make_intermediate, make_leaf, make_root
@@ -51,12 +53,36 @@ def test_the_pin_set_can_be_pasted_and_says_what_it_stands_on(
     assert "3 connections on 2 days; any certificate this CA issues for the host passes" in printed
     assert "No backup pin is among these" in printed
     file = tmp_path / "c.yaml"
-    file.write_text("version: 1\n" + printed.replace("# hosts:", "hosts:").replace("#   - {host", "  - {host"), "utf-8")
+    file.write_text(as_configuration(printed), "utf-8")
     settings = load_settings(file, {}, {})
     pins = [section.to_pin() for section in settings.pin_sets["api-example-test"].pins]
     assert [(str(pin), pin.position) for pin in pins] == [(str(LEAF.pin), "leaf"), (str(ISSUER.pin), "ca")]
     assert pins[0].note == f"CN={HOST} until {LEAF.certificate.not_valid_after_utc:%Y-%m-%d}"
     assert [(str(host.host), host.mode) for host in settings.hosts] == [(HOST, "report-only")]
+
+
+def as_configuration(printed: str) -> str:
+    """Take the comment signs of the hosts away."""
+    return f"version: 1\n{printed}".replace("# hosts:", "hosts:").replace("#   - {host", "  - {host")
+
+
+@pytest.mark.parametrize("is_configured", [True, False])
+def test_a_host_without_a_chain_gets_an_entry_that_loads(
+    is_configured: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`trust: pins-only` takes no report-only; where no configuration says so, the entry leaves both open."""
+    rule = host_rule([LEAF.pin], PinsOnly())
+    seen = Observations(TODAY)
+    observe(seen, rule, (LEAF,))
+    config = tmp_path / "c.yaml"
+    config.write_text(f"version: 1\nhosts:\n  - {{host: {HOST}, pins: [{LEAF.pin}, {BACKUP}], trust: pins-only}}\n")
+    named = ("--config", str(config)) if is_configured else ()
+    assert learn(write_observations(tmp_path / "seen.json", seen), *named) == ExitCode.OK
+    printed = capsys.readouterr().out
+    config.write_text(as_configuration(printed).replace("    pins:\n", f"    pins:\n      - {BACKUP}\n"))
+    (host,) = load_settings(config, {}, {}).hosts
+    assert (str(host.host), host.mode, host.trust.is_pins_only) == (HOST, "enforce", is_configured)
+    assert ("keep the `trust` it has" in printed) is not is_configured
 
 
 def test_keys_in_doubt_are_comments(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
