@@ -15,6 +15,10 @@ from pinproxy.net.system_roots import load_roots_file, load_system_roots
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _HTTPS = 443
+_NO_PINS = "no pins: what is not valid would be denied anyway; --unsafe-unverified prints what was sent, as comments"
+_PRIVATE = """
+  --ca-file FILE   verifies with the roots of a private CA
+  --cert FILE      prints the pin of a certificate that its owner gave you, for `trust: pins-only`"""
 
 
 @click.command()
@@ -87,11 +91,7 @@ def _listing_of_server(host: str, ca_file: Path | None, *, unsafe_unverified: bo
         answer = asyncio.run(ask_server(authority, trust))
     except (ChainInvalid, HostnameMismatch, CertificateExpired) as error:
         if not unsafe_unverified:
-            hint = (
-                "--ca-file names the roots of a private CA; --unsafe-unverified prints what it sent, unverified. A certificate "
-                "that no CA vouches for is pinned by `trust: pins-only`; --cert prints its pin from a file of its owner"
-            )
-            raise click.ClickException(f"{error}\nNo pins: a chain that is not valid would be denied anyway. {hint}.") from error
+            raise click.ClickException(f"{error}\n{_NO_PINS}{_PRIVATE if isinstance(error, ChainInvalid) else ''}") from error
         warning = click.style("WARNING: not verified", fg="red", bold=True)
         click.echo(f"{warning}: {error}", err=True)
         answer = asyncio.run(unsafe_ask_server(authority))

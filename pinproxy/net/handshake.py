@@ -9,23 +9,17 @@ from dataclasses import replace
 from typing import Any, cast
 
 from pinproxy.authority import Authority
-from pinproxy.errors import (
-    CertificateExpired,
-    ChainInvalid,
-    DownstreamTlsFailed,
-    HandshakeTimeout,
-    HostnameMismatch,
-    TlsHandshakeFailed,
-    TlsVersion,
-)
+from pinproxy.errors import DownstreamTlsFailed, HandshakeTimeout, TlsHandshakeFailed, TlsVersion
 from pinproxy.net.readiness import wait_readable, wait_writable
 from pinproxy.net.time_limit import time_limit
 from pinproxy.net.upstream_sessions import KnownSession
-from pinproxy.pins.chain import SentChain, VerifiedChain, certificate
+from pinproxy.pins.chain import Certificate, SentChain, VerifiedChain, certificate
+from pinproxy.policy.refused_chain import no_path, wrong_dates, wrong_name
 from pinproxy.policy.verify import HandshakeFacts
 
 # X509_V_ERR_… of OpenSSL's x509_vfy.h
-_NOT_YET_VALID, _HAS_EXPIRED, _HOSTNAME_MISMATCH, _IP_ADDRESS_MISMATCH = 9, 10, 62, 64
+_DATES, _NAMES = (9, 10), (62, 64)
+_END_MISSING = (2, 18, 19, 20, 21)  # no issuer, self-signed, self-signed in the chain, no local issuer, no first issuer
 _VERSION_REASONS = frozenset({"UNSUPPORTED_PROTOCOL", "WRONG_SSL_VERSION", "TLSV1_ALERT_PROTOCOL_VERSION"})
 
 
@@ -57,11 +51,12 @@ async def shake_hands_with_server(
             await _shake_hands(tls)
         return tls, facts_of(tls, known.facts if known is not None else None)
     except BaseException as error:
+        refused = _refused_chain(tls) if isinstance(error, ssl.SSLCertVerificationError) else None
         (tls or sock).close()
         if isinstance(error, TimeoutError):
             raise HandshakeTimeout(f"{authority} did not finish the TLS handshake within {seconds:g} s") from error
         if isinstance(error, OSError):
-            raise _translated(error, authority) from error
+            raise _translated(error, authority, refused) from error
         raise
 
 
@@ -135,8 +130,7 @@ def facts_of(tls: ssl.SSLSocket, known: HandshakeFacts | None = None) -> Handsha
     """
     if known is not None and tls.session_reused and tls.getpeercert(binary_form=True) == known.sent.certificates[0].der:
         return replace(known, tls_version=tls.version() or "none", is_resumed=True, is_tied=True)
-    # Public from Python 3.13 on the socket itself; before that on the object inside. Both give [] or None on a resumed session.
-    source = cast("Any", tls if hasattr(tls, "get_verified_chain") else tls._sslobj)  # type: ignore[attr-defined]  # noqa: SLF001
+    source = _chains_of(tls)
     # Without a demand to validate, OpenSSL tries all the same, and tells of the path it had in hand when it failed.
     validates = tls.context.verify_mode is ssl.CERT_REQUIRED and tls.context.check_hostname
     platform_chain = tuple(certificate(_der(item)) for item in source.get_verified_chain() or ()) if validates else ()
@@ -148,18 +142,32 @@ def facts_of(tls: ssl.SSLSocket, known: HandshakeFacts | None = None) -> Handsha
     )
 
 
+def _chains_of(tls: ssl.SSLSocket) -> Any:
+    """Find who tells of chains; whoever it is gives [] or None for none, as on a resumed session."""
+    # Public from Python 3.13 on the socket itself; before that on the object inside.
+    return cast("Any", tls if hasattr(tls, "get_verified_chain") else tls._sslobj)  # type: ignore[attr-defined]  # noqa: SLF001
+
+
+def _refused_chain(tls: ssl.SSLSocket | None) -> SentChain | None:
+    """Read what the server sent before the platform refused it; None: OpenSSL before 3.0 does not keep it."""
+    sent = (_chains_of(tls).get_unverified_chain() or ()) if tls is not None else ()
+    # Not shared, as verified ones are: nobody is to fill that memory.
+    return SentChain(tuple(Certificate(_der(item)) for item in sent)) if sent else None
+
+
 def _der(item: Any) -> bytes:
     """Take the DER bytes: what Python 3.13 gives as such is a private type before."""
     return item if isinstance(item, bytes) else bytes(item.public_bytes(_ssl.ENCODING_DER))
 
 
-def _translated(error: OSError, authority: Authority) -> Exception:
+def _translated(error: OSError, authority: Authority, refused: SentChain | None) -> Exception:
     if isinstance(error, ssl.SSLCertVerificationError):
-        if error.verify_code in (_NOT_YET_VALID, _HAS_EXPIRED):
-            return CertificateExpired(f"{authority}: {error.verify_message}")
-        if error.verify_code in (_HOSTNAME_MISMATCH, _IP_ADDRESS_MISMATCH):
-            return HostnameMismatch(f"the server's certificate does not name {authority.host}")
-        return ChainInvalid(f"{authority}: {error.verify_message}")
+        code, reason = error.verify_code, error.verify_message
+        if code in _NAMES:
+            return wrong_name(refused.certificates[0] if refused is not None else None, authority.host)
+        if code in _DATES:
+            return wrong_dates(refused, authority, reason)
+        return no_path(refused, authority, reason, is_end_missing=code in _END_MISSING)
     reason = _reason(error)
     if reason in _VERSION_REASONS:
         return TlsVersion(f"{authority} speaks no TLS version that `min_tls` allows ({reason})")

@@ -19,8 +19,9 @@ from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
 from pinproxy.authority import is_ip_address
-from pinproxy.errors import CertificateExpired, ChainInvalid, HostnameMismatch
+from pinproxy.errors import CertificateExpired, ChainInvalid
 from pinproxy.pins.chain import SentChain, VerifiedChain, certificate
+from pinproxy.policy.refused_chain import wrong_name
 from pinproxy.policy.rule import TrustAnchors
 
 # The verifier's own words for a name and for dates; it has no exception types of its own for them.
@@ -73,7 +74,7 @@ def _validate(sent: SentChain, host: str, anchors: TrustAnchors, now: datetime) 
     except VerificationError as error:
         reason = _reason(error)
         if any(words in reason for words in _NAME_MISMATCHES):
-            raise HostnameMismatch(f"the server's certificate does not name {host}") from error
+            raise wrong_name(sent.certificates[0], host) from error
         if _OUTSIDE_VALIDITY in reason:
             raise CertificateExpired(f"a certificate in the chain of {host} is outside its validity") from error
         raise ChainInvalid(f"no valid path from the certificate of {host} to a root of {anchors.name}: {reason}") from error

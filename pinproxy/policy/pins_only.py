@@ -19,8 +19,9 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 
 from pinproxy.authority import Authority
-from pinproxy.errors import ChainInvalid, HostnameMismatch
+from pinproxy.errors import ChainInvalid
 from pinproxy.pins.chain import Certificate, SentChain, VerifiedChain
+from pinproxy.policy.refused_chain import wrong_name
 from pinproxy.policy.rule import PinsOnly
 from pinproxy.policy.server_name import names_host
 from pinproxy.policy.validity import require_current
@@ -55,7 +56,7 @@ def leaf_alone(sent: SentChain, authority: Authority, trust: PinsOnly, now: date
         if not trust.unsafe_skip_dates:
             require_current((leaf,), authority, now)
         if not trust.unsafe_skip_hostname and not names_host(leaf, authority.host):
-            raise HostnameMismatch(f"the server's certificate does not name {authority.host}")
+            raise wrong_name(leaf, authority.host)
     except ValueError as error:
         raise ChainInvalid(f"{authority}: the server's certificate cannot be parsed") from error
     return VerifiedChain((leaf,))

@@ -27,17 +27,35 @@ def names_host(item: Certificate, host: str) -> bool:
     Raises:
         CertificateSyntaxError: Its extensions cannot be read.
     """
-    try:
-        names = item.x509.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
+    names = _alternative_names(item)
+    if names is None:
         # > RFC 9525 §6.3: … the Common Name … MUST NOT be used.
         return False
-    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
-        raise CertificateSyntaxError("the extensions of the certificate cannot be parsed") from error
     if is_ip_address(host):
         # > RFC 9525 §6.4: … the reference identity matches if and only if the octets are identical.
         return ipaddress.ip_address(host) in names.get_values_for_type(x509.IPAddress)
     return any(_covers(name, host) for name in names.get_values_for_type(x509.DNSName))
+
+
+def presented_names(item: Certificate) -> tuple[str, ...]:
+    """List the host names and addresses of a certificate's subjectAltName, as it writes them; empty: it has none.
+
+    Raises:
+        CertificateSyntaxError: Its extensions cannot be read.
+    """
+    names = _alternative_names(item)
+    if names is None:
+        return ()
+    return (*names.get_values_for_type(x509.DNSName), *map(str, names.get_values_for_type(x509.IPAddress)))
+
+
+def _alternative_names(item: Certificate) -> x509.SubjectAlternativeName | None:
+    try:
+        return item.x509.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return None
+    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
+        raise CertificateSyntaxError("the extensions of the certificate cannot be parsed") from error
 
 
 def _covers(name: str, host: str) -> bool:

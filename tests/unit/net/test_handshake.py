@@ -10,12 +10,19 @@ import struct
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from pinproxy.authority import Authority
-from pinproxy.errors import DownstreamTlsFailed, HandshakeTimeout, TlsHandshakeFailed
+from pinproxy.errors import (
+    CertificateExpired,
+    ChainInvalid,
+    DownstreamTlsFailed,
+    HandshakeTimeout,
+    HostnameMismatch,
+    TlsHandshakeFailed,
+)
 from pinproxy.limits import Limits
 from pinproxy.net.client_contexts import client_context
 from pinproxy.net.handshake import facts_of, shake_hands_with_client, shake_hands_with_server
@@ -23,13 +30,14 @@ from pinproxy.pins.chain import SentChain, certificate
 from pinproxy.policy.rule import PinsOnly
 from pinproxy.policy.verdict import Decision, Verdict
 from pinproxy.policy.verify import verify_server
-from tests.harness.pki import Issued, make_intermediate, make_leaf, make_root, server_context
+from tests.harness.pki import NOW, YEAR, Issued, make_intermediate, make_leaf, make_root, server_context
 from tests.harness.running import HOST, host_rule
 
 ROOT = make_root()
 INTERMEDIATE = make_intermediate(ROOT)
 LEAF, OTHER = make_leaf(INTERMEDIATE, HOST), make_leaf(INTERMEDIATE, HOST)
 AUTHORITY = Authority(HOST, 443)
+DAY = timedelta(days=1)
 RULE = host_rule([LEAF.pin], ROOT.anchors)
 
 each_version = pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["1.2", "1.3"])
@@ -183,6 +191,28 @@ async def test_a_peer_that_goes_away_is_a_failed_handshake(side: str) -> None:
         with pytest.raises(DownstreamTlsFailed, match="connection closed"):
             await shake_hands_with_client(ours, server_context(LEAF), 5.0)
     assert ours.fileno() == -1
+
+
+@each_version
+async def test_a_refused_certificate_is_told_of_as_it_was_sent(version: ssl.TLSVersion) -> None:
+    """OpenSSL keeps what it refused: its names, its dates and its missing issuer are no secret of its own."""
+    other, old = make_leaf(INTERMEDIATE, "other.test"), make_leaf(INTERMEDIATE, HOST, not_before=NOW - YEAR, not_after=NOW - DAY)
+    for leaf, kind, said in (
+        (other, HostnameMismatch, f"is for other.test, not for {HOST}"),
+        (old, CertificateExpired, f"to {NOW - DAY:%Y-%m-%d}, issued by CN=Test Intermediate"),
+        (make_leaf(make_root("Else"), HOST), ChainInvalid, f"CN=Else, which issued CN={HOST}, was not sent"),
+    ):
+        ours, theirs = await pair()
+        server = server_context(leaf)
+        server.maximum_version = version
+        refused, _ = await asyncio.gather(
+            shake_hands_with_server(ours, client_context(ROOT.anchors, "1.2", ()), AUTHORITY, 5.0),
+            shake_hands_with_client(theirs, server, 5.0),
+            return_exceptions=True,
+        )
+        assert isinstance(refused, kind)
+        assert said in refused.detail
+        theirs.close()
 
 
 async def test_a_cancelled_handshake_closes_its_socket() -> None:
