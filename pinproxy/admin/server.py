@@ -17,9 +17,8 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import TypeVar
 
-from aiohttp import web
-
 from pinproxy.admin.hosts_json import describe_hosts
+from pinproxy.admin.lean_aiohttp import web
 from pinproxy.admin.status_page import STYLE, render_status_page
 from pinproxy.admin.view import AdminView, check_readiness
 from pinproxy.authority import Authority, parse_authority

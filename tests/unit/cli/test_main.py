@@ -48,6 +48,17 @@ def test_help_and_probes_load_nothing_heavy(arguments: list[str]) -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+def test_the_proxy_loads_nothing_of_other_commands_nor_of_an_admin_server_it_may_not_have() -> None:
+    """What `run` imports stays resident beside the service for as long as both run."""
+    code = (
+        "import sys, pinproxy.cli.run; "
+        "print([name for name in sys.modules if name.startswith(('pinproxy.cli.', 'pinproxy.admin', 'pinproxy.pins.formats'))]); "
+        "print([name for name in ('aiohttp', 'prometheus_client', 'rich') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["['pinproxy.cli.options', 'pinproxy.cli.run']", "[]"]
+
+
 def test_a_probe_starts_in_a_fraction_of_a_second() -> None:
     """The best of five, since the machine may be busy: 80 ms where this was written."""
 
