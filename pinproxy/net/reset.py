@@ -1,11 +1,10 @@
-"""Resets: heard of, and made: the one way to tell the peer of a plain connection that what it read is not all there was."""
+"""Resets: the one way to tell the peer of a plain connection that what it read is not all there was."""
 
 from __future__ import annotations
 
 import array
 import contextlib
 import fcntl
-import os
 import socket
 import struct
 import termios
@@ -25,12 +24,3 @@ def unsent_bytes(sock: socket.socket) -> int:
     with contextlib.suppress(OSError):
         fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, count)
     return count[0]
-
-
-def reset_behind(sock: socket.socket) -> OSError | None:
-    """Ask for a reset that stands behind what was read (socket(7): SO_ERROR), which is told of once, here or by a read.
-
-    libuv tells of a reset together with the bytes before it, and then watches no more. Cheaper than a read in vain.
-    """
-    number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-    return OSError(number, os.strerror(number)) if number else None

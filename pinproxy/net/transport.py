@@ -11,6 +11,7 @@ Rules of this file:
 - The TLS handshake is finished before a transport is made, and was judged (`net.upstream`).
 - `write` takes what it can at once and copies the rest: callers may reuse their buffer.
 - `pause_writing` is said again with every write that is held above the mark: the protocol may be another one by then.
+- Readiness is heard of from `net.watch`, which tells of a reset for as long as it is not read.
 - A peer that hung up is read to the end before it is given up: its last words may be the answer.
 - A callback of the protocol that raises ends the connection; it never leaves one half alive.
 """
@@ -25,14 +26,15 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from pinproxy.net.close_notify import make_close_notify
-from pinproxy.net.reset import reset_behind, reset_on_close, unsent_bytes
+from pinproxy.net.reset import reset_on_close, unsent_bytes
+from pinproxy.net.watch import watch_of_loop
 
 # > RFC 8446 §5.1: … fragmented into TLSPlaintext records carrying data in chunks of 2^14 bytes or less. A read of this size takes
 # the whole record, so nothing decrypted stays inside OpenSSL where the event loop would not see it.
 READ_BYTES = 16 * 1024
 _PIECE_BYTES = 256  # what a held piece costs besides its bytes: two objects and a place in the queue
 _READS_PER_WAKE = 16  # 256 KiB, then the other connections have their turn
-_SHORT_READ_BYTES = 4 * 1024  # what comes in smaller pieces is a message and no stream: another read would find nothing
+_SHORT_READ_BYTES = 4 * 1024  # what comes in smaller pieces is a message and no stream: the next read is left to the next waking
 _WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 _RECHECK_SECONDS = 0.05  # the kernel tells nobody that everything was acknowledged
 
@@ -50,6 +52,7 @@ class SocketTransport(asyncio.Transport):
         """
         super().__init__({"socket": sock})
         self._loop = asyncio.get_running_loop()
+        self._watch = watch_of_loop()
         self._sock = sock
         self._fd = sock.fileno()
         self._is_tls = isinstance(sock, ssl.SSLSocket)
@@ -133,28 +136,30 @@ class SocketTransport(asyncio.Transport):
         """Stop feeding the protocol; the kernel's window then closes towards the peer."""
         if self._is_reading:
             self._is_reading = False
-            self._loop.remove_reader(self._fd)
+            self._watch.remove_reader(self._fd)
 
     def resume_reading(self) -> None:
         """Feed the protocol again."""
         if not self._is_reading and not self._is_closing and not self._has_read_eof:
             self._is_reading = True
-            self._loop.add_reader(self._fd, self._on_readable)
+            self._watch.add_reader(self._fd, self._on_readable)
 
     def _on_readable(self) -> None:
         try:
-            if self._read_some():
-                # Ask anew: libuv tells of a reset once, together with the bytes before it, and then watches no more.
-                self.pause_reading()
-                self.resume_reading()
+            self._read_some()
         except Exception as error:  # noqa: BLE001 - the boundary of every protocol callback: log, close, never go on
             self._protocol_failed(error)
 
     def _read_some(self) -> bool:
         """Read until nothing is left or the others should have their turn; tell whether there may be more."""
         for _ in range(_READS_PER_WAKE):
+            protocol, is_buffered, data = self._protocol, self._is_buffered, b""
             try:
-                count = self._read_once()
+                if is_buffered:
+                    count = self._sock.recv_into(protocol.get_buffer(READ_BYTES), READ_BYTES)
+                else:
+                    data = self._recv(READ_BYTES)
+                    count = len(data)
             except _WOULD_BLOCK:
                 return False
             except ssl.SSLZeroReturnError:
@@ -163,30 +168,20 @@ class SocketTransport(asyncio.Transport):
                 # A reset, a TLS alert, or an end without close_notify: whatever was to come is cut.
                 self._finish(error)
                 return False
-            if count == 0:
+            if not count:
                 self._on_read_eof()
                 return False
+            if is_buffered:
+                protocol.buffer_updated(count)
+            else:
+                protocol.data_received(data)
             if self.first_read is not None:
                 first_read, self.first_read = self.first_read, None
                 first_read()
-            if not self._is_reading:
+            # Behind a failed write there is no waking: what is left is read now.
+            if not self._is_reading or (count < _SHORT_READ_BYTES and self._reset is None):
                 return False
-            if count < _SHORT_READ_BYTES and self._reset is None:
-                self._reset = reset_behind(self._sock)
-                if self._reset is None:
-                    return False
-        return self._is_reading
-
-    def _read_once(self) -> int:
-        if self._is_buffered:
-            count = self._sock.recv_into(self._protocol.get_buffer(READ_BYTES), READ_BYTES)
-            if count:
-                self._protocol.buffer_updated(count)
-            return count
-        data = self._recv(READ_BYTES)
-        if data:
-            self._protocol.data_received(data)
-        return len(data)
+        return True
 
     def _on_read_eof(self) -> None:
         if self._reset is not None:
@@ -319,12 +314,12 @@ class SocketTransport(asyncio.Transport):
     def _arm_writer(self) -> None:
         if not self._is_writer_armed:
             self._is_writer_armed = True
-            self._loop.add_writer(self._fd, self._on_writable)
+            self._watch.add_writer(self._fd, self._on_writable)
 
     def _disarm_writer(self) -> None:
         if self._is_writer_armed:
             self._is_writer_armed = False
-            self._loop.remove_writer(self._fd)
+            self._watch.remove_writer(self._fd)
 
     def _drop_backlog(self) -> None:
         self._disarm_writer()

@@ -17,6 +17,7 @@ from collections.abc import Callable
 
 from pinproxy.net.loop_local import LoopLocal
 
+_READABLE, _WRITABLE = select.EPOLLIN, select.EPOLLOUT
 _EVENTS_PER_WAKE = 256  # then the rest of the loop has its turn; what is left comes again
 
 Callback = Callable[[], None]
@@ -67,12 +68,13 @@ class Watch:
             self._epoll.unregister(descriptor)
 
     def _dispatch(self) -> None:
+        readers, writers = self._readers, self._writers
         due: list[tuple[dict[int, Callback], int, Callback]] = []
         for descriptor, events in self._epoll.poll(0, _EVENTS_PER_WAKE):
-            if events & ~select.EPOLLOUT and (reader := self._readers.get(descriptor)) is not None:
-                due.append((self._readers, descriptor, reader))
-            if events & ~select.EPOLLIN and (writer := self._writers.get(descriptor)) is not None:
-                due.append((self._writers, descriptor, writer))
+            if events != _WRITABLE and (reader := readers.get(descriptor)) is not None:
+                due.append((readers, descriptor, reader))
+            if events != _READABLE and (writer := writers.get(descriptor)) is not None:
+                due.append((writers, descriptor, writer))
         for waiting, descriptor, callback in due:
             # One that was called before may have removed it, or closed it, and somebody else has the number now.
             if waiting.get(descriptor) is not callback:
