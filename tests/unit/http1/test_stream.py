@@ -1,9 +1,15 @@
 from __future__ import annotations
 
+import dataclasses
+import re
+import sys
+from typing import cast
+
 import pytest
 
 from pinproxy.errors import BadRequest, ClientClosed, HeadTooLarge, Refused, UpstreamClosed
 from pinproxy.http1.framing import BodyKind
+from pinproxy.http1.grammar import REQUESTS
 from pinproxy.http1.head import RequestHead, ResponseHead
 from pinproxy.http1.stream import CLOSED, MAX_INTERIM_HEADS, NEED_DATA, SWITCHED, End, RequestReader, ResponseReader, Signal
 
@@ -248,6 +254,35 @@ def test_an_upgraded_request_leaves_the_rest_to_the_other_protocol() -> None:
     assert [type(reader.next_event()) for _ in range(3)] == [RequestHead, bytes, End]
     assert reader.take_rest() == b"\x81\x05frame"
     assert reader.next_event() is SWITCHED
+
+
+class _Counted:
+    """An expression that counts how often it is asked."""
+
+    def __init__(self, expression: re.Pattern[bytes]) -> None:
+        self._expression = expression
+        self.asked = 0
+
+    def fullmatch(self, data: bytes, at: int = 0, end: int = sys.maxsize) -> re.Match[bytes] | None:
+        self.asked += 1
+        return self._expression.fullmatch(data, at, end)
+
+
+@pytest.mark.attack("a long request line, and then the rest of the head byte by byte", expect="bound", topic="resources")
+def test_a_start_line_is_read_once_however_slowly_the_rest_comes() -> None:
+    """Each byte costs the same, whatever came before it; the second head's line is looked at, too."""
+    counted = _Counted(REQUESTS.start_line)
+
+    class Reader(RequestReader):
+        _side = dataclasses.replace(REQUESTS, start_line=cast("re.Pattern[bytes]", counted))
+
+    reader = Reader(HEAD_BYTES)
+    for _ in range(2):
+        counted.asked = 0
+        story = tell(reader, [bytes([byte]) for byte in GET])
+        assert story == ["/1", (), NEED_DATA]
+        assert 1 <= counted.asked <= 4
+    assert tell(reader, [b"G", b" ", b"\n"]) == [BadRequest]
 
 
 def test_a_refusal_is_final() -> None:
