@@ -94,6 +94,21 @@ async def test_compatible_still_pins(way: Way) -> None:
     assert_denied(outcome, "pin_mismatch")
 
 
+@pytest.mark.attack(
+    "a certificate for another name, with the name in the CN alone, or with a wildcard over two labels or inside one",
+    expect="hostname_mismatch",
+    topic="certificates",
+    motive="RFC 9525 §6; CVE-2021-0341",
+)
+@on_one_loop
+@every_way
+async def test_a_common_name_names_nobody_under_compatible_either(way: Way) -> None:
+    """RFC 9525 §6.3, where OpenSSL alone is asked: by default it falls back on the CN, and Python lets it."""
+    leaf = forge_leaf(CA, common_name=HOST)
+    outcome = await ask_once(way, server_context(leaf), [root_pin(TRUST)], TRUST, chain_profile="compatible")
+    assert_denied(outcome, "hostname_mismatch", status=502)
+
+
 UNREADABLE = {
     # [leaf of X.509 version 4], which OpenSSL reads
     "version 4": reforge(forge_leaf(CA, HOST), b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x03"),

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+from pathlib import Path
 
 import pytest
 
 from pinproxy.authority import Authority
 from tests.harness.clients import Answer, Way, connect, each_way, get_head, intercept, read_answer
+from tests.harness.configured import configured_proxy
 from tests.harness.origin import running_origin
 from tests.harness.pki import make_leaf, make_root, server_context
 from tests.harness.running import HOST, RunningProxy, host_rule, running_proxy
@@ -78,6 +81,33 @@ async def test_the_admin_address_is_our_own_as_well(way: Way) -> None:
             proxy.server.never_dial(Authority("127.0.0.1", admin.port))
             assert (await ask_at(way, proxy, admin.port)).code == "loop_detected"
         assert admin.connections == 0
+
+
+@pytest.mark.attack(
+    "the admin server, asked for through the proxy",
+    expect="loop_detected",
+    topic="authority",
+    motive="CVE-2018-14505",
+)
+async def test_what_a_configuration_listens_on_is_never_dialled(tmp_path: Path) -> None:
+    """The whole program says so of its admin server and of its routes, even where private addresses are allowed."""
+    preamble = "version: 1\nlisten: [127.0.0.1:0]\nadmin: 127.0.0.1:0\nlocal_ca: {publish: null}\nlog: {format: json}\n"
+    text = f"""
+unlisted: allow
+limits: {{allow_private: true}}
+hosts: [{{host: {HOST}, allow_single_pin: true, pins: ["{LEAF.pin}"]}}]
+routes: [{{listen: 127.0.0.1:0, to: "{HOST}:443", protocol: tcp}}]
+"""
+    async with configured_proxy(tmp_path, text, preamble=preamble) as running:
+        for own in (running.app.admin_address, *running.app.server.route_addresses):
+            answer = await asyncio.to_thread(_get, running.port, f"{own}")
+            assert (answer.status, answer.code) == (403, "loop_detected")
+
+
+def _get(port: int, authority: str) -> Answer:
+    with socket.create_connection(("127.0.0.1", port)) as client:
+        client.sendall(get_head(f"http://{authority}/metrics", authority))
+        return read_answer(client)
 
 
 @each_way
