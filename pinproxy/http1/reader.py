@@ -181,8 +181,8 @@ class MessageReader(ABC, Generic[HeadT]):
             self._at = end
             return buffer[at:end]
         searched, self._searched = self._searched, max(len(buffer) - 3, 0)
-        # Garbage, another protocol's banner and HTTP/0.9 are answered without waiting for more. One look at a line is enough: a peer
-        # that sends the rest of its head byte by byte must not have a long one read as often.
+        # Garbage, another protocol's banner and HTTP/0.9 are answered without waiting for more. One look at a line is enough: a
+        # peer that sends the rest of its head byte by byte must not have a long one read as often.
         line_end = buffer.find(b"\n", at, at + self._head_bytes) + 1
         if line_end > searched and not self._side.start_line.fullmatch(buffer, at, line_end):
             raise self._side.malformed(why_head(buffer[at:line_end], self._side))

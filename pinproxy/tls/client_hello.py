@@ -21,6 +21,9 @@ from pinproxy.tls.records import ContentType, HandshakeType, MessageReader, Reco
 # Post-quantum key shares make real hellos about 2 KiB and a resumption ticket may add some more; OpenSSL's own bound is
 # 128 KiB. With this one, 10,000 clients that never finish theirs can hold 640 MiB at the worst.
 MAX_CLIENT_HELLO_BYTES = 64 * 1024
+# What a client offers is remembered for its host, and kept with its connection; as text, 64 KiB of short names are a megabyte.
+# Real clients offer two or three.
+_MAX_PROTOCOLS = 32
 
 _SERVER_NAME = 0
 _ALPN = 16
@@ -51,7 +54,6 @@ class ClientHello:
         alpn: Protocol names in the client's order of preference, without GREASE; empty: no ALPN extension.
         versions: TLS versions offered (0x0303 is 1.2, 0x0304 is 1.3) in the order offered, without GREASE; from
             supported_versions, else the single legacy version, which is the highest the client speaks.
-        cipher_suites: Cipher suites in the order offered, without GREASE; signalling values stay.
         session_id: Legacy session id, 0 to 32 bytes; under TLS 1.2 a session the client wants to resume.
         session_ticket: The TLS 1.2 session ticket offered (RFC 5077 §3.2); empty: none, or one is merely asked for.
         has_psk: Whether a TLS 1.3 session or external key is offered (RFC 8446 §4.2.11).
@@ -63,7 +65,6 @@ class ClientHello:
     server_name: str | None
     alpn: tuple[str, ...]
     versions: tuple[int, ...]
-    cipher_suites: tuple[int, ...]
     session_id: bytes
     session_ticket: bytes = field(repr=False)
     has_psk: bool
@@ -167,7 +168,8 @@ def _parse_body(body: bytes) -> ClientHello:
     legacy_version = fields.number(2)
     random = fields.opaque(32)
     session_id = fields.vector(1, 0, 32)
-    cipher_suites = numbers(fields.vector(2, 2, 2**16 - 2), "ClientHello cipher_suites")
+    # For their form: which they are is the server's business.
+    numbers(fields.vector(2, 2, 2**16 - 2), "ClientHello cipher_suites")
     fields.vector(1, 1)  # compression methods: OpenSSL and we ourselves know only "none"
     # > RFC 5246 §7.4.1.2: a client hello without extensions ends after compression_methods.
     found = {} if fields.is_empty else extensions(fields)
@@ -178,7 +180,6 @@ def _parse_body(body: bytes) -> ClientHello:
         server_name=_server_name(found[_SERVER_NAME]) if _SERVER_NAME in found else None,
         alpn=_protocols(found[_ALPN]) if _ALPN in found else (),
         versions=_versions(found[_SUPPORTED_VERSIONS]) if _SUPPORTED_VERSIONS in found else (legacy_version,),
-        cipher_suites=tuple(filterfalse(_GREASE.__contains__, cipher_suites)),
         session_id=session_id,
         session_ticket=found.get(_SESSION_TICKET, b""),
         has_psk=_PRE_SHARED_KEY in found,
@@ -225,6 +226,8 @@ def _protocols(extension: bytes) -> tuple[str, ...]:
         if not name.isascii() or not name.decode("ascii").isprintable():
             raise TlsSyntaxError(f"ALPN: the protocol name {name[:80]!r} is not visible ASCII")
         found.append(name.decode("ascii"))
+        if len(found) > _MAX_PROTOCOLS:
+            raise TlsSyntaxError(f"ALPN: more than {_MAX_PROTOCOLS} protocol names")
     return tuple(found)
 
 

@@ -53,7 +53,6 @@ def test_a_real_hello_says_name_protocols_and_versions() -> None:
     assert hello.server_name == "api.example.com"
     assert hello.alpn == ("h2", "http/1.1")
     assert hello.versions == (0x0304, 0x0303)
-    assert 0x1301 in hello.cipher_suites
     assert len(hello.random) == 32
     assert len(hello.session_id) == 32
     assert {hello.has_session_ticket, hello.has_psk, hello.has_early_data, hello.has_ech} == {False}
@@ -76,7 +75,7 @@ def test_a_hello_to_an_address_has_no_server_name() -> None:
 def test_a_hello_without_extensions_is_a_hello() -> None:
     """RFC 5246 §7.4.1.2: the message may end after compression_methods."""
     hello = parsed(handmade(None))
-    assert hello == ClientHello(None, (), (0x0303,), (0xC02B, 0x00FF), b"", b"", False, False, False, RANDOM)  # noqa: FBT003
+    assert hello == ClientHello(None, (), (0x0303,), b"", b"", False, False, False, RANDOM)  # noqa: FBT003
 
 
 def test_an_offered_tls12_ticket_shows() -> None:
@@ -105,7 +104,7 @@ def test_early_data_and_ech_show() -> None:
 
 
 def test_grease_is_dropped_everywhere() -> None:
-    """RFC 8701: reserved values are noise in suites, extensions, versions and protocol names."""
+    """RFC 8701: reserved values are noise in extensions, versions and protocol names."""
     hello = parsed(
         handmade(
             [
@@ -115,12 +114,24 @@ def test_grease_is_dropped_everywhere() -> None:
                 (ALPN, vector(2, vector(1, b"\x2a\x2a") + vector(1, b"h2"))),
                 (0xFAFA, b"\x00"),
             ],
-            cipher_suites=b"\x3a\x3a\xc0\x2b",
         )
     )
     assert hello.versions == (0x0304, 0x0303)
     assert hello.alpn == ("h2",)
-    assert hello.cipher_suites == (0xC02B,)
+
+
+@pytest.mark.attack(
+    "an ALPN offer of thousands of names, a megabyte of which stays for each host and connection",
+    expect="client_hello_invalid",
+    topic="resources",
+)
+def test_a_hello_offers_32_protocols_and_not_one_more() -> None:
+    """An offer outlives its hello; GREASE is none."""
+    names = [vector(1, b"p%d" % number) for number in range(33)]
+    fits = handmade([(ALPN, vector(2, vector(1, b"\x2a\x2a") + b"".join(names[:32])))])
+    assert len(parsed(fits).alpn) == 32
+    with pytest.raises(ClientHelloInvalid, match="more than 32 protocol names"):
+        parse_client_hello(handmade([(ALPN, vector(2, b"".join(names)))]))
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 100])
