@@ -47,6 +47,11 @@ def origin_context(leaf: Issued = LEAF, *appended: Issued, newest: ssl.TLSVersio
     return context
 
 
+def two_faced(first: ssl.SSLContext, otherwise: ssl.SSLContext) -> Callable[[int], ssl.SSLContext]:
+    """Let an origin show one face to the first connection, which is the preflight, and another to all that come behind it."""
+    return lambda number: otherwise if number else first
+
+
 def client_context(newest: ssl.TLSVersion = TLS13, *, ciphers: str | None = None, alpn: Sequence[str] = ()) -> ssl.SSLContext:
     """Make the context of a client that trusts both roots, and speaks up to a version."""
     context = ssl.create_default_context(cadata=(ROOT.pem + OTHER_ROOT.pem).decode("ascii"))
@@ -167,6 +172,16 @@ class HandClient:
             else:
                 sock.sendall(self._outgoing.read())
                 return result
+
+
+@contextlib.asynccontextmanager
+async def opened(stage: Stage) -> AsyncIterator[tuple[socket.socket, HandClient]]:
+    """Open a tunnel, and get one answer through it."""
+    client = HandClient(client_context(TLS12))
+    with await asyncio.to_thread(open_tunnel, stage.proxy) as sock:
+        sock.sendall(client.hello)
+        assert await asyncio.to_thread(client.finish, sock) == b"GET / 0\n"
+        yield sock, client
 
 
 def client_hello(context: ssl.SSLContext, server_hostname: str = HOST) -> bytes:

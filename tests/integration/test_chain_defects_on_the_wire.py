@@ -13,7 +13,7 @@ from tests.harness.clients import on_one_loop, tunnel
 from tests.harness.origin import running_origin
 from tests.harness.pki import Issued, server_context
 from tests.harness.running import running_proxy
-from tests.harness.tunnelling import TLS12, client_context, client_hello, hear, tunnel_rule
+from tests.harness.tunnelling import TLS12, client_context, client_hello, hear, tunnel_rule, two_faced
 
 HONEST = SOUND["plain"]
 KINDS = (("chain_invalid", INVALID), ("hostname_mismatch", WRONG_NAME), ("certificate_expired", OUT_OF_TIME))
@@ -22,8 +22,7 @@ DENIED = {f"{code}, {name}": (leaf, code) for code, chains in KINDS for name, le
 
 def behind_an_honest_preflight(leaf: Issued) -> Callable[[int], ssl.SSLContext]:
     """Show a sound chain to the first connection, and another to all that come behind it."""
-    faces = [server_context(HONEST), server_context(leaf, allows_weak_keys=True)]
-    return lambda number: faces[min(number, 1)]
+    return two_faced(server_context(HONEST), server_context(leaf, allows_weak_keys=True))
 
 
 @pytest.mark.attack(

@@ -31,6 +31,7 @@ from tests.harness.tunnelling import (
     origin_context,
     running_go_between,
     tunnel_rule,
+    two_faced,
 )
 
 UPGRADE = "Connection: Upgrade\r\nUpgrade: websocket\r\n"
@@ -99,14 +100,14 @@ async def test_an_impostor_is_denied_however_it_was_reached(
 )
 async def test_the_next_connection_is_verified_like_the_one_before() -> None:
     """The client's connection stays, the origin's does not; whoever answers then was never looked at."""
-    contexts = [origin_context(LEAF), origin_context(IMPOSTOR)]
+    contexts = two_faced(origin_context(LEAF), origin_context(IMPOSTOR))
 
     async def once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
 
     async with (
-        running_origin(lambda number: contexts[min(number, 1)], once) as origin,
+        running_origin(contexts, once) as origin,
         running_proxy(host_rule([LEAF.pin], BOTH, port=origin.port)) as proxy,
     ):
 

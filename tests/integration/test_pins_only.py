@@ -48,6 +48,7 @@ from tests.harness.tunnelling import (
     running_go_between,
     tunnel_rule,
     tunnelling,
+    two_faced,
     with_body,
 )
 
@@ -264,10 +265,10 @@ async def test_an_impostor_honest_to_the_preflight_is_cut_on_the_wire(
     shown: Issued, code: str, description: AlertDescription
 ) -> None:
     """The preflight sees LEAF; the client would see what is pinned too, or not, and is wrong besides."""
-    faces = [origin_context(LEAF, newest=TLS12), origin_context(shown, newest=TLS12)]
+    faces = two_faced(origin_context(LEAF, newest=TLS12), origin_context(shown, newest=TLS12))
     pins = [LEAF.pin, OTHER_NAME.pin, ENDED.pin]
     async with (
-        running_origin(lambda number: faces[min(number, 1)]) as origin,
+        running_origin(faces) as origin,
         running_proxy(tunnel_rule(origin.port, pins=pins, trust=STRICT)) as proxy,
     ):
         assert await hear(proxy, HELLO) == alert(description)
@@ -281,10 +282,10 @@ async def test_the_pinned_certificate_without_its_key_is_cut_on_the_wire() -> No
     """A certificate is public: the signature over this very key exchange is the proof (RFC 5246 §7.4.3)."""
     stolen = len(LEAF.der).to_bytes(3, "big") + LEAF.der
     message = len(stolen).to_bytes(3, "big") + stolen
-    faces = [origin_context(LEAF, newest=TLS12), origin_context(IMPOSTOR, newest=TLS12)]
+    faces = two_faced(origin_context(LEAF, newest=TLS12), origin_context(IMPOSTOR, newest=TLS12))
     edit = on_tunnel(lambda flight: with_body(flight, HandshakeType.CERTIFICATE, lambda _body: message))
     async with (
-        running_origin(lambda number: faces[min(number, 1)]) as origin,
+        running_origin(faces) as origin,
         running_go_between(lambda _first: origin.port, edit) as port,
         running_proxy(tunnel_rule(port, pins=[LEAF.pin], trust=STRICT)) as proxy,
     ):

@@ -32,6 +32,7 @@ from tests.harness.tunnelling import (
     refused_code,
     tunnel_rule,
     tunnelling,
+    two_faced,
 )
 
 CONTEXT = origin_context()
@@ -105,8 +106,8 @@ async def test_tunnels_that_begin_at_once_share_one_preflight() -> None:
 async def test_a_refusal_is_told_to_all_who_waited_and_is_not_kept() -> None:
     """What was just repaired must work at once."""
     gate = asyncio.Event()
-    contexts = [origin_context(IMPOSTOR), CONTEXT]
-    async with running_origin(lambda number: contexts[min(number, 1)], gate=gate) as origin, preflights() as made:
+    contexts = two_faced(origin_context(IMPOSTOR), CONTEXT)
+    async with running_origin(contexts, gate=gate) as origin, preflights() as made:
         authority, rule = Authority(HOST, origin.port), tunnel_rule(None)
         waiting = [asyncio.ensure_future(made.get(authority, rule, Hearer())) for _ in range(3)]
         await origin.accepted()

@@ -49,6 +49,19 @@ def test_a_version_1_certificate_has_its_key_one_field_earlier() -> None:
         sequence(INTEGER, EMPTY, EMPTY, EMPTY, EMPTY, INTEGER),
         sequence(INTEGER, EMPTY, EMPTY, EMPTY, EMPTY) + EMPTY,
     ],
+    ids=[
+        "nothing",
+        "half a tag",
+        "empty sequence",
+        "one byte short",
+        "100 bytes",
+        "indefinite length",
+        "length of five octets",
+        "half a length",
+        "no key",
+        "an integer for a key",
+        "a key behind the end",
+    ],
 )
 def test_bytes_that_hold_no_key_are_refused(tbs: bytes) -> None:
     """Truncated, indefinite or oversized lengths, a missing key, and a key outside the certificate."""

@@ -187,6 +187,7 @@ SPKI = KEY.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKey
         b"-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n"
         + KEY.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()),
     ],
+    ids=["public PEM", "public DER", "PKCS #8 PEM", "traditional PEM", "PKCS #8 DER", "behind EC PARAMETERS"],
 )
 def test_a_key_file_gives_the_pin_of_its_key(load: Load, content: bytes) -> None:
     """Public or private, PEM or DER, relative to the configuration."""
