@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import contextlib
 import getpass
 import json
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.certificates import make_certificates
-from bench.process import OTHER_CORE, free_port, wait_for_port
+from bench.process import OTHER_CORE, REPOSITORY, free_port, wait_for_port
 
 HOST = "bench.test"
 TEMPLATES = Path(__file__).parent / "peers"
@@ -112,6 +113,7 @@ def read_load(generator: subprocess.Popen[bytes], seconds: float) -> Load:
 def standing() -> Iterator[Stage]:
     """Set the stage: build the load generator, make certificates, start the origin; take it all down afterwards."""
     _allow_many_files()
+    compileall.compile_dir(REPOSITORY / "pinproxy", quiet=1)  # as pip does for all peers; no start is to do it
     with tempfile.TemporaryDirectory(prefix="pinproxy-bench-") as name:
         directory = Path(name)
         directory.chmod(0o777)  # squid gives its privileges up and still wants to write here
