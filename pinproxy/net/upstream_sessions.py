@@ -11,11 +11,16 @@ so is the one that was verified when the session was made; what that one is wort
 
 A session serves many connections meanwhile. RFC 8446 §C.4 would rather have each ticket used once, lest an observer link a
 client's connections; ours come from one address and ask for one name anyway. nginx and HAProxy do the same.
+
+CPython 3.10 to 3.12.7, every 3.11 and 3.13.0 lose a copy of each session that is read, for ever (python/cpython#116810): 6 KiB
+and more, as large as the server's certificate makes it. There, a process reads so many and then no more.
 """
 
 from __future__ import annotations
 
+import math
 import ssl
+import sys
 from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -29,6 +34,7 @@ _KEPT = 1024  # places; a session takes 2 to 4 KiB
 # A session holds its context, with nearly 1 MB of roots in it, and clients choose the ALPN offers that contexts are made for. No
 # more of them than `net.client_contexts` keeps: a session of any other fits no connection to come.
 _CONTEXTS_KEPT = 64
+_READS_THAT_LEAK = 512  # 3 MiB in a process's life; a server that is asked without pause is read once in `session_seconds`
 
 
 class Place(NamedTuple):
@@ -66,18 +72,25 @@ class KnownSession:
     ends: datetime
 
 
+def loses_what_it_reads(version: tuple[int, int, int]) -> bool:
+    """Tell whether a CPython, 3.11 or newer, lost memory with each session it read (mended in 3.12.8 and 3.13.1)."""
+    return version < (3, 12, 8) or (3, 13, 0) <= version < (3, 13, 1)
+
+
 class UpstreamSessions:
     """The sessions, one for each place."""
 
-    def __init__(self, keep_seconds: float, kept: int = _KEPT) -> None:
+    def __init__(self, keep_seconds: float, kept: int = _KEPT, python: tuple[int, int, int] = sys.version_info[:3]) -> None:
         """Start with none.
 
         Args:
             keep_seconds: How long one lasts at most; 0: none is kept.
             kept: Places; the ones used longest ago are forgotten first.
+            python: Whose module `ssl` reads the sessions: the version of CPython.
         """
         self._keep = timedelta(seconds=keep_seconds)
         self._kept = kept
+        self._reads_left = float(_READS_THAT_LEAK) if loses_what_it_reads(python) else math.inf
         self._known: OrderedDict[Place, KnownSession] = OrderedDict()
 
     def __len__(self) -> int:
@@ -104,9 +117,12 @@ class UpstreamSessions:
         """
         if facts.is_resumed or facts.platform_chain is None or not self._keep or self._current(place, rule, began) is not None:
             return
+        if self._reads_left == 0:
+            return
         session = tls.session  # a copy of it: 0.2 ms with OpenSSL 3.0
         if session is None:
             return
+        self._reads_left -= 1
         seconds = _lifetime_seconds(session, facts.tls_version)
         if seconds == 0:
             self.decline(place, rule, facts, began)

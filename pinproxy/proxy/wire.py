@@ -237,5 +237,6 @@ class Wire:
         """Remember the session, which was verified and accepted, by the id and the ticket the client may resume it with."""
         chain = self.verified.verified.chain
         if chain is not None:
+            session = VerifiedSession(self._authority, self._rule, chain)
             for name in self._session_names:
-                self._sessions.remember(name, VerifiedSession(self._authority, self._rule, chain))
+                self._sessions.remember(name, session)

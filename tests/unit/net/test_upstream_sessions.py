@@ -170,3 +170,28 @@ def test_sessions_hold_no_more_contexts_than_there_would_be_without_them(context
         place = PLACE._replace(authority=Authority(HOST, 1 + port), context=made[port % contexts])
         sessions.keep(place, RULE, FACTS, connection(), NOW)
     assert len(sessions) == found
+
+
+@pytest.mark.attack(
+    "new places without end, for each of which a Python with a leak loses the copy of a session",
+    expect="bound",
+    topic="resources",
+    motive="CPython issue 116810",
+)
+@pytest.mark.parametrize(
+    ("python", "read"),
+    [
+        ((3, 11, 14), 512),
+        ((3, 12, 7), 512),
+        ((3, 12, 8), 600),
+        ((3, 13, 0), 512),
+        ((3, 13, 1), 600),
+    ],
+    ids=lambda value: ".".join(map(str, value)) if isinstance(value, tuple) else None,
+)
+def test_a_python_that_loses_memory_with_each_session_reads_no_more_than_so_many(python: tuple[int, int, int], read: int) -> None:
+    """The versions are those the repair went into; nobody else has to go without."""
+    sessions = UpstreamSessions(600, python=python)
+    for port in range(1, 601):
+        sessions.keep(PLACE._replace(authority=Authority(HOST, port)), RULE, FACTS, connection(), NOW)
+    assert len(sessions) == read
