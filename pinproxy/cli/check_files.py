@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cryptography import x509
 
+from pinproxy.net.named_file import open_named_file
 from pinproxy.net.system_roots import certificates_in
 from pinproxy.pins.chain import Certificate, certificate
 from pinproxy.policy.public_suffix import PublicSuffixes, parse_public_suffixes
@@ -45,7 +46,8 @@ def remark_on_files(document: Document) -> Iterator[Remark]:
 def _leaf(path: Path) -> Certificate | None:
     """Read the certificate of a server; None: a CA's, or one that has gone since the configuration was loaded."""
     try:
-        content = path.read_bytes()
+        with open_named_file(path) as file:
+            content = file.read()
         found = certificate(content if content.startswith(b"\x30") else certificates_in(content)[0] or b"")
         extensions = [extension.value for extension in found.x509.extensions]
     except (OSError, ValueError, IndexError):

@@ -8,8 +8,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from pydantic import TypeAdapter, ValidationError
-
 from pinproxy.authority import Authority
 from pinproxy.errors import PinproxyError
 from pinproxy.limits import Limits
@@ -23,11 +21,11 @@ from pinproxy.pins.chain import Certificate, Position, certificate
 from pinproxy.pins.pin import Pin, spki_pin
 from pinproxy.policy.pattern import HostPattern
 from pinproxy.policy.rule import HostRule, TrustAnchors
-from pinproxy.settings.key_files import KeyPin
+from pinproxy.settings.key_files import key_pin, request_pin
 
 _DER = b"\x30"
 _ADDRESSES_AT_ONCE = 8
-_KEY: TypeAdapter[Pin] = TypeAdapter(KeyPin)
+_MAX_BYTES = 16 * 1024 * 1024  # a system's store of roots has 250 KiB
 
 
 class PinSourceError(PinproxyError):
@@ -156,12 +154,13 @@ def read_key(path: Path, what: Literal["key", "request"]) -> tuple[Found, ...]:
     By the reader of `key_file` in the configuration, so that both ways of naming a key give one pin.
 
     Raises:
-        PinSourceError: There is no key, or one that asks for a password.
+        PinSourceError: There is no key, one that asks for a password, or no request where one was asked for.
     """
     try:
-        return (Found(_KEY.validate_python(str(path), context=Path.cwd()), what),)
-    except ValidationError as error:
-        raise PinSourceError(str(error.errors()[0]["ctx"]["error"])) from error
+        pin = (request_pin if what == "request" else key_pin)(str(path), _read(path))
+    except ValueError as error:
+        raise PinSourceError(str(error)) from error
+    return (Found(pin, what),)
 
 
 def _of_certificate(item: Certificate, what: Position | Literal["certificate"]) -> Found:
@@ -169,7 +168,12 @@ def _of_certificate(item: Certificate, what: Position | Literal["certificate"]) 
 
 
 def _read(path: Path) -> bytes:
+    """Read what the user named, a pipe of the shell included."""
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            content = file.read(_MAX_BYTES + 1)
     except OSError as error:
         raise PinSourceError(f"{path} cannot be read ({error.strerror})") from error
+    if len(content) > _MAX_BYTES:
+        raise PinSourceError(f"{path} is larger than {_MAX_BYTES // 1024**2} MiB; expected certificates or a key")
+    return content

@@ -20,9 +20,11 @@ from cryptography import x509
 from cryptography.utils import CryptographyDeprecationWarning
 
 from pinproxy.errors import Problem, SettingsError
+from pinproxy.net.named_file import open_named_file
 from pinproxy.policy.rule import TrustAnchors
 
 _BLOCK = re.compile(rb"-----BEGIN (TRUSTED |X509 )?CERTIFICATE-----(.*?)-----END (?:TRUSTED |X509 )?CERTIFICATE-----", re.DOTALL)
+_MAX_BYTES = 16 * 1024 * 1024  # a system's store has 250 KiB
 # OpenSSL looks into a directory by these names only (X509_LOOKUP_hash_dir(3)); others in it are no anchors.
 _HASHED_NAME = re.compile(r"[0-9a-f]{8}\.[0-9]+")
 
@@ -133,9 +135,13 @@ def _hashed_files(directory: Path) -> list[Path]:
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        with open_named_file(path) as file:
+            content = file.read(_MAX_BYTES + 1)
     except OSError as error:
         raise _refused(path, f"{error.strerror}; expected a readable file of PEM certificates") from error
+    if len(content) > _MAX_BYTES:
+        raise _refused(path, f"is larger than {_MAX_BYTES // 1024**2} MiB; expected a file of PEM certificates")
+    return content
 
 
 def _refused(file: Path | str, message: str) -> SettingsError:

@@ -17,16 +17,19 @@ from cryptography.hazmat.primitives.serialization import (
     load_der_private_key,
     load_der_public_key,
 )
-from pydantic import PlainValidator, ValidationInfo, WithJsonSchema
+from pydantic import PlainValidator, ValidationInfo
 
 from pinproxy.errors import SettingsError
+from pinproxy.net.named_file import open_named_file
 from pinproxy.net.system_roots import load_roots_file
 from pinproxy.pins.chain import Certificate
 from pinproxy.pins.pin import Pin
 from pinproxy.policy.rule import TrustAnchors
-from pinproxy.settings.values import read_path, shown
+from pinproxy.settings.values import PATH_SCHEMA, read_path, shown
 
 _MAX_BYTES = 64 * 1024  # a certificate or key has 1 to 10 KiB
+_ONE_KEY = "one public key, certificate, request or unencrypted private key"
+_KINDS_SHOWN = 4
 _BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----\s(.*?)-----END \1-----", re.DOTALL)
 
 
@@ -51,27 +54,53 @@ def _spki_of_certificate(der: bytes) -> bytes:
 
 
 _CERTIFICATE: dict[str, Callable[[bytes], bytes]] = {"CERTIFICATE": _spki_of_certificate}
+# RFC 7468 §7: the label with NEW is what older tools write.
+_REQUEST: dict[str, Callable[[bytes], bytes]] = {
+    "CERTIFICATE REQUEST": _spki_of_request,
+    "NEW CERTIFICATE REQUEST": _spki_of_request,
+}
 # In this order a DER file is tried, which does not say what it is.
 _KEY: dict[str, Callable[[bytes], bytes]] = {
     **_CERTIFICATE,
     "PUBLIC KEY": _spki_of_public_key,
-    "CERTIFICATE REQUEST": _spki_of_request,
+    **_REQUEST,
     "PRIVATE KEY": _spki_of_private_key,
     "EC PRIVATE KEY": _spki_of_private_key,
     "RSA PRIVATE KEY": _spki_of_private_key,
 }
 
 
-def _pin_of_file(value: object, path: Path, readers: dict[str, Callable[[bytes], bytes]], expected: str) -> Pin:
-    name = shown(value)  # as the operator wrote it: the directory is that of the configuration
-    content = _read(name, path, expected)
+def key_pin(name: str, content: bytes) -> Pin:
+    """Take the pin of the key in a file: a public key, a certificate, a request, or a private key without a password.
+
+    Args:
+        name: Of the file, for messages.
+        content: PEM with one of them, or DER.
+
+    Raises:
+        ValueError: There is none, or more than one.
+    """
+    return _pin_of(name, content, _KEY, _ONE_KEY)
+
+
+def request_pin(name: str, content: bytes) -> Pin:
+    """Take the pin of the key that a signing request is for; the arguments are those of `key_pin`.
+
+    Raises:
+        ValueError: The file holds none, or more than one, or something else.
+    """
+    return _pin_of(name, content, _REQUEST, "one signing request, PEM or DER")
+
+
+def _pin_of(name: str, content: bytes, readers: dict[str, Callable[[bytes], bytes]], expected: str) -> Pin:
     if content.startswith(b"\x30"):
         blocks = [(kind, content) for kind in readers]
     else:
         found = [(kind.decode("ascii"), body) for kind, body in _BLOCK.findall(content)]
         blocks = [(kind, _decoded(name, body)) for kind, body in found if kind in readers]
         if len(blocks) > 1:
-            raise ValueError(f"{name} holds {len(blocks)} of them; expected {expected}, keep the one that is meant")
+            kinds = ", ".join(kind for kind, _ in blocks[:_KINDS_SHOWN]) + (", …" if len(blocks) > _KINDS_SHOWN else "")
+            raise ValueError(f"{name} holds {len(blocks)} PEM blocks ({kinds}); expected {expected}: keep the one that is meant")
         if not blocks:
             kinds = ", ".join(kind for kind, _ in found) or "no PEM block"
             raise ValueError(f"{name} holds {kinds}; expected {expected}")
@@ -86,7 +115,7 @@ def _pin_of_file(value: object, path: Path, readers: dict[str, Callable[[bytes],
 
 def _read(name: str, path: Path, expected: str) -> bytes:
     try:
-        with path.open("rb") as file:
+        with open_named_file(path) as file:
             content = file.read(_MAX_BYTES + 1)
     except OSError as error:
         raise ValueError(f"{name} cannot be read ({error.strerror}); expected {expected}") from error
@@ -103,11 +132,13 @@ def _decoded(name: str, body: bytes) -> bytes:
 
 
 def _read_certificate_pin(value: object, info: ValidationInfo) -> Pin:
-    return _pin_of_file(value, read_path(value, info), _CERTIFICATE, "one certificate, PEM or DER")
+    expected = "one certificate, PEM or DER"
+    return _pin_of(shown(value), _read(shown(value), read_path(value, info), expected), _CERTIFICATE, expected)
 
 
 def _read_key_pin(value: object, info: ValidationInfo) -> Pin:
-    return _pin_of_file(value, read_path(value, info), _KEY, "one public key, certificate, request or unencrypted private key")
+    # Named as the operator wrote it: the directory is that of the configuration.
+    return key_pin(shown(value), _read(shown(value), read_path(value, info), _ONE_KEY))
 
 
 def _read_roots(value: object, info: ValidationInfo) -> TrustAnchors:
@@ -117,7 +148,6 @@ def _read_roots(value: object, info: ValidationInfo) -> TrustAnchors:
         raise ValueError(f"{shown(value)}: {error.problems[0].message}") from error
 
 
-_PATH_SCHEMA = WithJsonSchema({"type": "string", "format": "path", "minLength": 1})
-CertificatePin = Annotated[Pin, PlainValidator(_read_certificate_pin), _PATH_SCHEMA]
-KeyPin = Annotated[Pin, PlainValidator(_read_key_pin), _PATH_SCHEMA]
-Roots = Annotated[TrustAnchors, PlainValidator(_read_roots), _PATH_SCHEMA]
+CertificatePin = Annotated[Pin, PlainValidator(_read_certificate_pin), PATH_SCHEMA]
+KeyPin = Annotated[Pin, PlainValidator(_read_key_pin), PATH_SCHEMA]
+Roots = Annotated[TrustAnchors, PlainValidator(_read_roots), PATH_SCHEMA]

@@ -43,6 +43,7 @@ from pinproxy.settings.values import (
     FilePath,
     ListenAddress,
     Pattern,
+    PlaceOfFile,
     Port,
     TcpAddress,
     TlsVersion,
@@ -174,7 +175,7 @@ class LogSection(Section):
 class ObservationsSection(Section):
     """What is known of hosts beyond one connection: for mismatch classes, and for `pinproxy learn` and `promote`."""
 
-    file: FilePath | None = Field(
+    file: PlaceOfFile | None = Field(
         None,
         description="Where observations outlive the process: JSON, 0600, replaced whole at most once a minute and at the end. "
         "null: in memory only.",

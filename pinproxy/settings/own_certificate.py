@@ -17,11 +17,12 @@ from typing import Annotated, Self
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from pydantic import Field, PlainValidator, ValidationInfo, WithJsonSchema, model_validator
+from pydantic import Field, PlainValidator, ValidationInfo, model_validator
 
+from pinproxy.net.named_file import open_named_file
 from pinproxy.net.own_chain import load_own_chain
 from pinproxy.settings.section import Section
-from pinproxy.settings.values import read_path, shown
+from pinproxy.settings.values import PATH_SCHEMA, read_path, shown
 
 _MAX_BYTES = 64 * 1024  # a chain has 2 to 8 KiB, a key at most 4
 _OF_OTHERS, _OF_GROUP_AND_OTHERS = 0o037, 0o077  # the bits that root's key, and anybody else's, must not have
@@ -85,10 +86,9 @@ def read_secret(path: Path, name: str, expected: str) -> bytes:
 def _read(path: Path, name: str, expected: str, *, is_secret: bool) -> bytes:
     """Read through one descriptor, so that what was checked is what is read; a Secret's file is a link to one."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as file:
+        with open_named_file(path) as file:
             if is_secret:
-                refuse_readable_by_others(os.fstat(descriptor), name)
+                refuse_readable_by_others(os.fstat(file.fileno()), name)
             content = file.read(_MAX_BYTES + 1)
     except OSError as error:
         raise ValueError(f"{name} cannot be read ({error.strerror}); expected {expected}") from error
@@ -113,9 +113,8 @@ def refuse_readable_by_others(status: os.stat_result, name: str) -> None:
         raise ValueError(f"{name} has mode {mode:04o}, so others may read it; expected {wanted} or less: `chmod {wanted}` it")
 
 
-_PATH_SCHEMA = WithJsonSchema({"type": "string", "format": "path", "minLength": 1})
-ChainFile = Annotated[PemFile, PlainValidator(_read_chain), _PATH_SCHEMA]
-SecretKeyFile = Annotated[PemFile, PlainValidator(_read_key), _PATH_SCHEMA]
+ChainFile = Annotated[PemFile, PlainValidator(_read_chain), PATH_SCHEMA]
+SecretKeyFile = Annotated[PemFile, PlainValidator(_read_key), PATH_SCHEMA]
 
 
 class OwnCertificateSection(Section):

@@ -15,6 +15,7 @@ from pydantic import BeforeValidator, PlainSerializer, PlainValidator, Validatio
 from pinproxy.authority import Authority, canonical_host, is_ip_address
 from pinproxy.errors import BadRequest
 from pinproxy.net.listener import ListenAddress as AnyAddress
+from pinproxy.net.named_file import kind_of
 from pinproxy.net.unix_socket import MAX_PATH_BYTES, UnixAddress
 from pinproxy.policy.pattern import HostPattern, parse_pattern
 
@@ -170,6 +171,18 @@ def read_path(value: object, info: ValidationInfo) -> Path:
     return base_directory(info) / value
 
 
+def _read_place_of_file(value: object, info: ValidationInfo) -> Path:
+    """Read the path of a file that is written; what is there already must be one."""
+    path = read_path(value, info)
+    try:
+        kind = kind_of(path.stat().st_mode)
+    except OSError:
+        return path  # it is made later, or its absence told of
+    if kind is not None:
+        raise ValueError(f"{shown(value)} is {kind}; expected a file, or the path where one is to be made")
+    return path
+
+
 Duration = Annotated[
     float,
     BeforeValidator(_read_positive_duration),
@@ -218,4 +231,6 @@ StartOfDay = Annotated[datetime, PlainValidator(_read_start), WithJsonSchema({"t
 TlsVersion = Annotated[
     Literal["1.2", "1.3"], BeforeValidator(_read_tls_version), WithJsonSchema({"enum": ["1.2", "1.3", 1.2, 1.3]})
 ]
-FilePath = Annotated[Path, PlainValidator(read_path), WithJsonSchema({"type": "string", "format": "path", "minLength": 1})]
+PATH_SCHEMA = WithJsonSchema({"type": "string", "format": "path", "minLength": 1})
+FilePath = Annotated[Path, PlainValidator(read_path), PATH_SCHEMA]
+PlaceOfFile = Annotated[Path, PlainValidator(_read_place_of_file), PATH_SCHEMA]

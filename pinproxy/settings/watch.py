@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 from pinproxy.errors import SettingsError
+from pinproxy.net.named_file import open_named_file
 from pinproxy.settings.document import parse_document
 
 _MAX_BYTES = 16 * 1024 * 1024  # what is larger is no configuration, and must not fill the memory
@@ -92,7 +93,7 @@ def _named_files(content: bytes, path: Path) -> Iterator[Path]:
 
 def _content(path: Path) -> bytes | None:
     try:
-        with path.open("rb") as file:
+        with open_named_file(path) as file:
             return file.read(_MAX_BYTES)
     except OSError:
         return None

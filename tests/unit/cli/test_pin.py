@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -98,8 +99,9 @@ def _request(issued: Issued) -> bytes:
         ("--key", LEAF.key_pem),
         ("--key", _public(LEAF)),
         ("--csr", _request(LEAF)),
+        ("--csr", _request(LEAF).replace(b"CERTIFICATE REQUEST", b"NEW CERTIFICATE REQUEST")),
     ],
-    ids=["certificate", "DER certificate", "private key", "public key", "request"],
+    ids=["certificate", "DER certificate", "private key", "public key", "request", "request by older tools"],
 )
 def test_every_file_of_one_key_has_one_pin(
     option: str, content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -132,6 +134,9 @@ def test_every_certificate_of_a_file_is_listed_in_its_order(tmp_path: Path, caps
             LEAF.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret")),
             "unencrypted private key",
         ),
+        ("--key", LEAF.pem + LEAF.key_pem, "holds 2 PEM blocks (CERTIFICATE, PRIVATE KEY); expected one public key"),
+        ("--csr", LEAF.key_pem, "holds PRIVATE KEY; expected one signing request"),
+        ("--csr", LEAF.der, "cannot be decoded; expected one signing request"),
         ("--csr", None, "cannot be read"),
         ("--cert", None, "cannot be read"),
     ],
@@ -147,6 +152,24 @@ def test_a_file_that_holds_no_key_is_refused(
     output = capsys.readouterr()
     assert said in output.err
     assert output.out == ""
+
+
+def test_a_pipe_of_the_shell_is_read(capsys: pytest.CaptureFixture[str]) -> None:
+    """`pinproxy pin --key <(openssl pkey …)`."""
+    reading, writing = os.pipe()
+    try:
+        os.write(writing, LEAF.key_pem)
+        os.close(writing)
+        assert invoke(["pin", "--key", f"/dev/fd/{reading}"]) == ExitCode.OK
+    finally:
+        os.close(reading)
+    assert capsys.readouterr().out.startswith(f"- {LEAF.pin}   # key")
+
+
+def test_a_file_without_an_end_is_read_so_far(capsys: pytest.CaptureFixture[str]) -> None:
+    """A device, or a disk image by mistake."""
+    assert invoke(["pin", "--cert", "/dev/zero"]) == ExitCode.FAILURE
+    assert "/dev/zero is larger than 16 MiB; expected certificates or a key" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

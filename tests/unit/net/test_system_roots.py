@@ -119,7 +119,7 @@ def test_a_missing_ca_file_is_refused(tmp_path: Path) -> None:
     """So is a directory in its place."""
     with pytest.raises(SettingsError, match="No such file"):
         load_roots_file(tmp_path / "missing.pem")
-    with pytest.raises(SettingsError, match="Is a directory"):
+    with pytest.raises(SettingsError, match="it is a directory"):
         load_roots_file(tmp_path)
 
 
