@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -17,6 +16,7 @@ import click
 from pinproxy.cli.exit_code import ExitCode
 from pinproxy.cli.observed import observations_option, read_observations, rules_of
 from pinproxy.cli.options import admin_option, config_option
+from pinproxy.pins.formats.values import set_name
 from pinproxy.policy.rule import HostRule
 from pinproxy.policy.verdict import printable
 from pinproxy.report.proposal import Proposal, ProposedPin, propose
@@ -100,7 +100,7 @@ def _names(proposals: Sequence[Proposal]) -> dict[str, str]:
     """Name the pin set of each host after it, each differently."""
     names: dict[str, str] = {}
     for proposal in proposals:
-        name = re.sub(r"[^A-Za-z0-9]+", "-", proposal.host).strip("-")
+        name = set_name(proposal.host)
         taken = set(names.values())
         names[proposal.host] = next(
             free for number in count(1) if (free := f"{name}-{number}" if number > 1 else name) not in taken

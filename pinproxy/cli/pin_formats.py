@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from pinproxy.cli.pin_sources import Found, ServerAnswer
 from pinproxy.pins.formats import android, apple, curl, okhttp, rfc7469, tlsa, trustkit
-from pinproxy.pins.formats.values import PinnedHost, Written
+from pinproxy.pins.formats.values import PinnedHost, Written, set_name
 from pinproxy.pins.pin import Pin
 from pinproxy.pins.pin_set import PinSet
 from pinproxy.policy.verdict import printable
@@ -55,7 +54,7 @@ def _yaml_configuration(listing: Listing, answer: ServerAnswer) -> str:
 
     The issuer makes it a set of two, which loads and outlives a renewal; its comment says what that costs.
     """
-    name = re.sub(r"[^A-Za-z0-9]+", "-", answer.authority.host).strip("-")
+    name = set_name(answer.authority.host)
     lines = [f"# {answer.authority} at {answer.address}: chain, name and dates are valid", "pin_sets:", f"  {name}:", "    pins:"]
     for index, found in enumerate(listing.found):
         mark = "" if index < 2 else "# "

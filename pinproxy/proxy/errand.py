@@ -1,4 +1,4 @@
-"""Where a request of origination goes, and how its answer is to be told: a forward proxy reads it from the target."""
+"""Where a request of origination goes, and how its answer is rewritten: a forward proxy reads it from the target."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ class Errand(NamedTuple):
         rule: Its rule; None: unlisted, forwarded as plain HTTP.
         path: Request target for the origin.
         host: Host field for the origin.
-        retell: Changes a response head before the client sees it, in fields that its framing does not rest on; None: as it is.
+        rewrite: Changes a response head before the client sees it, in fields that its framing does not rest on; None: as it is.
     """
 
     authority: Authority
     rule: HostRule | None
     path: bytes
     host: bytes
-    retell: Callable[[ResponseHead], ResponseHead] | None = None
+    rewrite: Callable[[ResponseHead], ResponseHead] | None = None
 
 
 Direct = Callable[[RequestHead, Proxy, Record], Errand]

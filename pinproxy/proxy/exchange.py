@@ -82,7 +82,7 @@ class Exchange:
         "_request_framing",
         "_response",
         "_response_lives_on",
-        "_retell",
+        "_rewrite",
         "_rule",
         "_unsent",
         "_upstream",
@@ -109,7 +109,7 @@ class Exchange:
         self._upstream: HttpUpstream | None = None
         self._response = ResponseWriter(client.transport, request.minor, record.id)
         self._response_lives_on = False
-        self._retell: Callable[[ResponseHead], ResponseHead] | None = None
+        self._rewrite: Callable[[ResponseHead], ResponseHead] | None = None
         self._last_moved = 0
         self._is_over = False
 
@@ -125,7 +125,7 @@ class Exchange:
             BadRequest: The request may not go past this proxy.
         """
         self._authority, self._rule = authority, rule = errand.authority, errand.rule
-        self._retell = errand.retell
+        self._rewrite = errand.rewrite
         self._head = forward_request_head(
             self.request,
             self._request_framing,
@@ -228,8 +228,8 @@ class Exchange:
 
     def take_response_head(self, head: ResponseHead, framing: Framing) -> None:
         """Pass an interim or the final head on to the client."""
-        if self._retell is not None:
-            head = self._retell(head)
+        if self._rewrite is not None:
+            head = self._rewrite(head)
         if head.is_interim:
             self._response.interim(head)
             if self.is_request_done:

@@ -1,7 +1,7 @@
 """Routes: a local port that leads to one authority, for applications that cannot use a proxy.
 
   http    The client speaks plain HTTP/1.1 to the port as to an origin. Host becomes the authority, and what the origin says of
-          itself (Location, cookies) is told as the client knows it, so that it comes back (`http1.retelling`).
+          itself (Location, cookies) is rewritten to what the client knows, so that it comes back (`http1.rewriting`).
   tcp     Whatever the client sends goes over a TLS connection that was verified before its first byte was read, and what comes
           back goes to it; ends are passed on both ways.
 
@@ -18,7 +18,7 @@ from pinproxy.authority import Authority
 from pinproxy.errors import BadRequest, Refused, TlsHandshakeFailed
 from pinproxy.http1.fields import host_field
 from pinproxy.http1.head import RequestHead, ResponseHead
-from pinproxy.http1.retelling import retell
+from pinproxy.http1.rewriting import rewrite_for_route
 from pinproxy.http1.target import TargetForm, request_target
 from pinproxy.net.listener import ListenAddress
 from pinproxy.net.relay import Relay
@@ -88,10 +88,10 @@ def _errand(request: RequestHead, route: Route, proxy: Proxy, record: Record) ->
     rule = record.rule = proxy.policy.rule_still_for(route.to)
     local = request.get(b"host")
 
-    def told(head: ResponseHead) -> ResponseHead:
-        return retell(head, route.to, local)
+    def rewritten(head: ResponseHead) -> ResponseHead:
+        return rewrite_for_route(head, route.to, local)
 
-    return Errand(route.to, rule, target.path, host_field(str(route.to).encode("ascii"), b"https"), told)
+    return Errand(route.to, rule, target.path, host_field(str(route.to).encode("ascii"), b"https"), rewritten)
 
 
 # --- tcp ----------------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""A response told as if the local port had been its origin: what a route's client reads must lead it back to the route.
+"""A response rewritten as if the local port had been its origin: what a route's client reads must lead it back to the route.
 
 Rules of this file:
 - A reference to the upstream's own origin becomes one to the local port: the client would otherwise follow it past the pins,
@@ -24,12 +24,12 @@ _ABSOLUTE: Final = re.compile(rb"(?:(https?):)?//([^/?#\\]+)((?:[/?#].*)?)", re.
 _REFRESH: Final = re.compile(rb"""([0-9.]*+\s*+[;,]?\s*+url\s*+=\s*+)(['"]?)(.*?)(\2)""", re.IGNORECASE)
 _REFERENCES: Final = frozenset({b"location", b"content-location"})
 _DROPPED: Final = frozenset({b"strict-transport-security", b"alt-svc"})
-_RETOLD: Final = _REFERENCES | _DROPPED | {b"refresh", b"set-cookie"}
+_REWRITTEN: Final = _REFERENCES | _DROPPED | {b"refresh", b"set-cookie"}
 _HTTP_PORT, _HTTPS_PORT = 80, 443
 
 
-def retell(head: ResponseHead, origin: Authority, local: bytes | None) -> ResponseHead:
-    """Tell a response head as a client of the local port is to read it.
+def rewrite_for_route(head: ResponseHead, origin: Authority, local: bytes | None) -> ResponseHead:
+    """Rewrite a response head for a client that knows the local port as its origin (nginx: proxy_redirect, proxy_cookie_domain).
 
     Args:
         head: As the origin sent it.
@@ -39,7 +39,7 @@ def retell(head: ResponseHead, origin: Authority, local: bytes | None) -> Respon
     Returns:
         The head; the same one where nothing had to be changed.
     """
-    if not any(map(head.get, _RETOLD)):
+    if not any(map(head.get, _REWRITTEN)):
         return head
     fields = []
     for name, value in head.fields:

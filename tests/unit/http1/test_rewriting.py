@@ -6,17 +6,17 @@ from hypothesis import strategies as st
 
 from pinproxy.authority import Authority
 from pinproxy.http1.head import ResponseHead, parse_response_head
-from pinproxy.http1.retelling import retell
+from pinproxy.http1.rewriting import rewrite_for_route
 
 ORIGIN = Authority("api.example.test", 443)
 OTHER_PORT = Authority("api.example.test", 8443)
 LOCAL = b"127.0.0.1:9001"
 
 
-def told(name: str, value: str, origin: Authority = ORIGIN, local: bytes | None = LOCAL) -> str | None:
+def rewritten(name: str, value: str, origin: Authority = ORIGIN, local: bytes | None = LOCAL) -> str | None:
     """What becomes of one field; None: nothing."""
     head = parse_response_head(f"HTTP/1.1 200 OK\r\n{name}: {value}\r\n\r\n".encode("latin-1"))
-    fields = retell(head, origin, local).fields
+    fields = rewrite_for_route(head, origin, local).fields
     assert len(fields) <= 1
     return fields[0][1].decode("latin-1") if fields else None
 
@@ -39,7 +39,7 @@ def told(name: str, value: str, origin: Authority = ORIGIN, local: bytes | None 
 )
 def test_a_reference_to_the_origin_leads_back_to_the_local_port(name: str, value: str, expected: str) -> None:
     """A client that follows it must not get past the pins."""
-    assert told(name, value) == expected
+    assert rewritten(name, value) == expected
 
 
 @pytest.mark.parametrize(
@@ -61,14 +61,14 @@ def test_a_reference_to_the_origin_leads_back_to_the_local_port(name: str, value
 )
 def test_a_reference_to_anybody_else_stays_as_it_is(value: str) -> None:
     """Nothing is repaired, and nothing is guessed; the table above has the twins."""
-    assert told("Location", value) == value
+    assert rewritten("Location", value) == value
 
 
 def test_an_origin_on_another_port_is_only_that_port() -> None:
     """What is https on 443 there is another origin, which the client is to reach by another way."""
-    assert told("Location", "https://api.example.test:8443/v2", OTHER_PORT) == "http://127.0.0.1:9001/v2"
-    assert told("Location", "https://api.example.test/v2", OTHER_PORT) == "https://api.example.test/v2"
-    assert told("Location", "http://api.example.test/v2", OTHER_PORT) == "http://api.example.test/v2"
+    assert rewritten("Location", "https://api.example.test:8443/v2", OTHER_PORT) == "http://127.0.0.1:9001/v2"
+    assert rewritten("Location", "https://api.example.test/v2", OTHER_PORT) == "https://api.example.test/v2"
+    assert rewritten("Location", "http://api.example.test/v2", OTHER_PORT) == "http://api.example.test/v2"
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_an_origin_on_another_port_is_only_that_port() -> None:
 )
 def test_a_client_without_a_host_field_gets_a_path(value: str, expected: str) -> None:
     """HTTP/1.0 need not say whom it talks to; a path that begins with two slashes would name somebody else."""
-    assert told("Location", value, local=None) == expected
+    assert rewritten("Location", value, local=None) == expected
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_a_client_without_a_host_field_gets_a_path(value: str, expected: str) ->
 )
 def test_refresh_leads_back_as_well(value: str, expected: str) -> None:
     """It is a redirect that waits."""
-    assert told("Refresh", value) == expected
+    assert rewritten("Refresh", value) == expected
 
 
 @pytest.mark.parametrize(
@@ -116,33 +116,33 @@ def test_refresh_leads_back_as_well(value: str, expected: str) -> None:
 )
 def test_a_cookie_can_be_sent_back_over_plain_http(value: str, expected: str) -> None:
     """A cookie jar that honours `Secure` and `Domain` would keep it from the local port."""
-    assert told("Set-Cookie", value) == expected
+    assert rewritten("Set-Cookie", value) == expected
 
 
 @pytest.mark.parametrize(("name", "value"), [("Strict-Transport-Security", "max-age=1"), ("Alt-Svc", 'h3=":443"')])
 def test_what_an_origin_says_of_itself_alone_is_dropped(name: str, value: str) -> None:
     """It would turn the client away from the local port."""
-    assert told(name, value) is None
+    assert rewritten(name, value) is None
 
 
 def test_everything_else_keeps_its_place_and_its_bytes() -> None:
     """Several cookies stay several, in their order."""
     raw = b"HTTP/1.1 302 Found\r\nX-A: 1\r\nSet-Cookie: a=1; Secure\r\nx-b: https://api.example.test/\r\nset-cookie: b=2\r\n\r\n"
     fields = ((b"X-A", b"1"), (b"Set-Cookie", b"a=1"), (b"x-b", b"https://api.example.test/"), (b"set-cookie", b"b=2"))
-    head = retell(parse_response_head(raw), ORIGIN, LOCAL)
+    head = rewrite_for_route(parse_response_head(raw), ORIGIN, LOCAL)
     assert (head.status, head.fields) == (302, fields)
 
 
-def test_a_head_with_nothing_to_retell_is_the_same_head() -> None:
+def test_a_head_with_nothing_to_rewrite_is_the_same_head() -> None:
     """Most are such."""
     head = parse_response_head(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\n")
-    assert retell(head, ORIGIN, LOCAL) is head
+    assert rewrite_for_route(head, ORIGIN, LOCAL) is head
 
 
 def test_a_value_of_blanks_costs_no_more_than_its_length() -> None:
     """An origin may fill a whole head with them; tried in every way to cut them up, that would take hours."""
     blanks = "5" + " " * 60_000 + "x"
-    assert told("Refresh", blanks) == blanks
+    assert rewritten("Refresh", blanks) == blanks
 
 
 @given(value=st.text(st.characters(min_codepoint=0x20, max_codepoint=0xFF, exclude_characters="\x7f"), max_size=60))
@@ -150,5 +150,5 @@ def test_no_value_breaks_a_head(value: str) -> None:
     """Whatever an origin writes, what comes out can be sent: it has no line of its own, and nothing is raised."""
     for name in (b"location", b"refresh", b"set-cookie"):
         head = ResponseHead(302, b"", 1, ((name, value.encode("latin-1")),))
-        for _, written in retell(head, ORIGIN, LOCAL).fields:
+        for _, written in rewrite_for_route(head, ORIGIN, LOCAL).fields:
             assert not {0x0D, 0x0A, 0x00} & set(written)
