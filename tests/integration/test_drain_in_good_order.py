@@ -33,19 +33,21 @@ in_thread = asyncio.to_thread
 
 
 class SlowOrigin:
-    """Answers when it is told to."""
+    """Answers when it is told to, and before that sends the beginning of its answer, or nothing."""
 
-    def __init__(self) -> None:
+    def __init__(self, at_once: bytes = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nfirst") -> None:
+        self.at_once = at_once
         self.asked = asyncio.Event()
         self.may_answer = asyncio.Event()
 
     async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer one request after another."""
         while await reader.readuntil(b"\r\n\r\n"):
-            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nfirst")
+            answer = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nfirst-last"
+            writer.write(self.at_once)
             self.asked.set()
             await self.may_answer.wait()
-            writer.write(b"-last")
+            writer.write(answer.removeprefix(self.at_once))
 
 
 async def still_listens(proxy: RunningProxy) -> bool:
@@ -58,9 +60,10 @@ async def still_listens(proxy: RunningProxy) -> bool:
 
 
 @pytest.mark.attack("SIGTERM with responses and tunnels in flight", expect="serve", topic="faults", motive="Envoy's drain")
-async def test_a_response_in_flight_completes_and_is_the_last_of_its_connection() -> None:
-    """The client asked for keep-alive and gets its whole answer, and then an end in good order."""
-    slow = SlowOrigin()
+@pytest.mark.parametrize("has_begun", [True, False], ids=["its body", "its head"])
+async def test_a_response_in_flight_completes_and_is_the_last_of_its_connection(*, has_begun: bool) -> None:
+    """The client asked for keep-alive and gets its whole answer, is told that it is the last, and gets an end in good order."""
+    slow = SlowOrigin() if has_begun else SlowOrigin(b"")
     async with origin_and_proxy(CONTEXT, PINS, TRUST, slow) as (origin, proxy):
 
         def talk() -> tuple[Answer, bytes]:
@@ -77,6 +80,8 @@ async def test_a_response_in_flight_completes_and_is_the_last_of_its_connection(
         slow.may_answer.set()
         answer, rest = await talking
         assert (answer.status, answer.body, rest) == (200, b"first-last", b"")
+        # What was said before the drain cannot be taken back.
+        assert has_begun or answer.fields["connection"] == "close"
         await draining
         await origin.quiet()
         assert (await proxy.connection())["code"] is None

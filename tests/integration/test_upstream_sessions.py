@@ -98,20 +98,20 @@ async def test_no_session_is_resumed_where_none_may_be_kept(seconds: int) -> Non
     topic="pins",
     motive="CVE-2025-68121, CVE-2022-21654",
 )
-@pytest.mark.parametrize("pinned", [LEAF, OTHER], ids=["the same pins", "other pins"])
-async def test_a_reload_forgets_every_session(pinned: Issued) -> None:
+@pytest.mark.parametrize("pinned", [None, LEAF, OTHER], ids=["the very same rule", "the same pins", "other pins"])
+async def test_a_reload_forgets_every_session(pinned: Issued | None) -> None:
     """Whatever the new table says: the next handshake is a full one, and its certificate meets the pins now in force."""
     resumed: list[bool] = []
     async with (
         running_origin(context(), telling(resumed)) as origin,
-        running_proxy(host_rule([LEAF.pin], ROOT.anchors, port=origin.port), limits=LIMITS) as proxy,
+        running_proxy(rule := host_rule([LEAF.pin], ROOT.anchors, port=origin.port), limits=LIMITS) as proxy,
     ):
         assert [(await in_thread(originate, proxy)).status for _ in range(2)] == [200, 200]
         received = bytes(origin.received)
-        proxy.server.swap(PolicyTable((host_rule([pinned.pin], ROOT.anchors, port=origin.port),)))
+        proxy.server.swap(PolicyTable((host_rule([pinned.pin], ROOT.anchors, port=origin.port) if pinned is not None else rule,)))
         answer = await in_thread(originate, proxy)
         await origin.quiet()
-        assert answer.code == (None if pinned is LEAF else "pin_mismatch")
+        assert answer.code == ("pin_mismatch" if pinned is OTHER else None)
         assert resumed == [False, True, False]
         assert (bytes(origin.received) == received) is (pinned is OTHER)
 
