@@ -295,7 +295,7 @@ def _make_local_ca(settings: Settings, table: PolicyTable, now: datetime) -> Loc
     if directory is not None:
         return LocalCa.load_or_create(directory, now)
     hosts = tuple(dict.fromkeys(rule.pattern.base for rule in table.rules))
-    return LocalCa.create_in_memory(now, hosts if settings.local_ca.constrain_names and hosts else None)
+    return LocalCa.create_in_memory(now, hosts if settings.local_ca.constrain_names else None)
 
 
 def run_app(source: SettingsSource, started: Callable[[App], None] | None = None) -> None:

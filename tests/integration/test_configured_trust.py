@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
+from cryptography import x509
 
-from tests.harness.clients import Answer, connect_head, get_head, read_answer
+from tests.harness.clients import Answer, connect_head, get_head, on_one_loop, read_answer
 from tests.harness.configured import ConfiguredProxy, configured_proxy
 from tests.harness.defects import forge_leaf
 from tests.harness.origin import running_origin
@@ -78,3 +79,31 @@ async def test_a_chain_must_end_in_the_roots_of_its_own_entry(way: Way, tmp_path
     async with running(tmp_path, way) as proxy:
         answers = [await asyncio.to_thread(ask, proxy, way, host) for host in HOSTS]
         assert [(answer.status, answer.code) for answer in answers] == [(200, None), (502, "chain_invalid"), (200, None)]
+
+
+@pytest.mark.attack(
+    "the local CA's key, stolen, and used for hosts that it was not made for (`constrain_names`)",
+    expect="neutralise",
+    topic="secrets",
+    motive="RFC 5280 §4.2.1.10",
+)
+@on_one_loop
+@pytest.mark.parametrize(
+    ("constrained", "hosts", "permitted"),
+    [
+        ("true", ("roots.test", '"*.wild.test"', "192.0.2.1"), ["roots.test", "wild.test", "192.0.2.1/32"]),
+        ("true", (), ["invalid"]),
+        ("false", ("roots.test",), None),
+    ],
+    ids=["hosts", "no host", "not asked for"],
+)
+async def test_the_local_ca_is_made_for_the_hosts_of_the_file(
+    constrained: str, hosts: tuple[str, ...], permitted: list[str] | None, tmp_path: Path
+) -> None:
+    """`constrain_names: true`: what the file lists at the start, and nothing at all where it lists nothing yet."""
+    preamble = f"version: 1\nlisten: [127.0.0.1:0]\nadmin: null\nlocal_ca: {{publish: null, constrain_names: {constrained}}}\n"
+    entries = ", ".join(f"{{host: {host}, pins: [{LEAF.pin}, {BACKUP}]}}" for host in hosts)
+    async with configured_proxy(tmp_path, f"hosts: [{entries}]\n", preamble=preamble) as proxy:
+        extensions = x509.load_pem_x509_certificate(proxy.app.local_ca.ca_pem).extensions
+    found = [item.value for item in extensions if isinstance(item.value, x509.NameConstraints)]
+    assert [[str(name.value) for name in item.permitted_subtrees or ()] for item in found] == ([permitted] if permitted else [])
