@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime
 
@@ -113,7 +114,7 @@ class App:
         )
         self._bound_as = settings.listen
         self._started_with = _waiting_keys(settings)
-        self._meet_clients(settings)
+        self._meet_clients(settings, _front_of(settings))
         self._reporter.reload_succeeded(table, clock())
         self._stop_wanted = asyncio.Event()
         self._ending: asyncio.Task[None] | None = None
@@ -149,11 +150,13 @@ class App:
                 # In a thread: ten thousand rules take a while to read, and traffic must not wait for them.
                 loaded = await asyncio.to_thread(load, self._source.load, load_system_roots, self._in_force)
                 self._refuse_exposure(loaded.settings)
+                front = _front_of(loaded.settings)
             except SettingsError as error:
                 self._reporter.reload_failed(error.problems, self._clock())
                 return
+            # What can fail is done: from here on the new configuration comes into force whole.
             self.server.swap(loaded.table)
-            self._meet_clients(loaded.settings)
+            self._meet_clients(loaded.settings, front)
             self._warn_of_restart(loaded.settings)
             self._in_force = loaded
             self._warn_of_settings()
@@ -241,8 +244,10 @@ class App:
     async def _reload_changed(self) -> None:
         try:
             await self.reload()
-        except Exception:  # the boundary of each reload: a defect of one must not end the watch for the next
+        except Exception as error:  # the boundary of each reload: a defect of one must not end the watch for the next
             self._log.logger.exception("reload_failed", effect="the configuration in force stays")
+            text = f"a defect of pinproxy ended the reload ({type(error).__name__}); the log has its traceback: report it"
+            self._reporter.reload_failed((Problem(str(self._source.path or "configuration"), 0, 0, "", text),), self._clock())
 
     @property
     def _settings(self) -> Settings:
@@ -263,11 +268,9 @@ class App:
             message = f"{shown} is bound until a restart, and nobody would be asked who they are there any more; restart instead"
             raise SettingsError((Problem("listen", 0, 0, "", message),))
 
-    def _meet_clients(self, settings: Settings) -> None:
+    def _meet_clients(self, settings: Settings, front: ssl.SSLContext | None) -> None:
         """Speak TLS with clients, and ask them who they are, as the settings say."""
-        front = settings.listen_tls
-        roots = front.client_ca_file.roots if front is not None and front.client_ca_file is not None else None
-        self.server.speak_tls(front_context(front.chain_and_key, roots) if front is not None else None)
+        self.server.speak_tls(front)
         self.server.ask_clients(settings.client_auth.users)
 
     def _warn_of_settings(self) -> None:
@@ -288,6 +291,14 @@ class App:
         except SettingsError as error:
             self._log.logger.warning("no_system_roots", problem=str(error), effect="the published bundle holds our root alone")
             return b""
+
+
+def _front_of(settings: Settings) -> ssl.SSLContext | None:
+    """Make the context that clients of the proxy itself meet; None: they speak in clear."""
+    front = settings.listen_tls
+    if front is None:
+        return None
+    return front_context(front.chain_and_key, front.client_ca_file.roots if front.client_ca_file is not None else None)
 
 
 def _make_local_ca(settings: Settings, table: PolicyTable, now: datetime) -> LocalCa:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections import UserDict
+from collections.abc import ItemsView
 from pathlib import Path
 
 import pytest
@@ -75,3 +77,34 @@ async def test_a_bad_configuration_changes_nothing_and_is_told(tmp_path: Path) -
                 proxy.file.write_text(whole, "utf-8")
                 await proxy.app.reload()
                 assert not proxy.app._book.problems
+
+
+class Environment(UserDict[str, str]):
+    """Variables that cannot be read any more, in a way that nobody has thought of."""
+
+    is_broken = False
+
+    def items(self) -> ItemsView[str, str]:
+        """Fail, if told to."""
+        if self.is_broken:
+            raise RuntimeError("no such thing")
+        return super().items()
+
+
+async def test_a_defect_in_a_reload_is_told_like_a_bad_configuration(tmp_path: Path) -> None:
+    """Whoever looks is told that what is in force is old; it stays so until a reload ends well."""
+    (tmp_path / "root.pem").write_bytes(ROOT.pem)
+    environment = Environment(HOME="/")
+    async with configured_proxy(tmp_path, hosts(1), environment) as proxy:
+        before = proxy.app._in_force
+        environment.is_broken = True
+        await proxy.app._reload_changed()
+        (problem,) = proxy.app._book.problems
+        assert (problem.file, "a defect of pinproxy ended the reload (RuntimeError)" in problem.message) == (
+            str(proxy.file),
+            True,
+        )
+        assert (proxy.app._book.failed_at is not None, proxy.app._in_force is before) == (True, True)
+        environment.is_broken = False
+        await proxy.app._reload_changed()
+        assert proxy.app._book.failed_at is None
