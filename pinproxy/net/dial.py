@@ -16,7 +16,7 @@ import aiohappyeyeballs
 from pinproxy.authority import Authority, is_ip_address
 from pinproxy.errors import AddressDenied, DialRefused, DialTimeout, DnsFailed, LoopDetected, Overloaded
 from pinproxy.limits import Limits
-from pinproxy.net.exhaustion import is_exhausted
+from pinproxy.net.exhaustion import has_descriptor_left, is_exhausted
 from pinproxy.net.own_addresses import OwnAddresses
 from pinproxy.net.readiness import connect_socket
 from pinproxy.net.time_limit import time_limit
@@ -25,7 +25,7 @@ from pinproxy.policy.address import is_globally_routable
 from pinproxy.policy.rule import DialOverride
 
 Resolver = Callable[[str], Awaitable[Sequence[str]]]
-"""Turn a canonical name into addresses in text form, in the order of preference; raises `socket.gaierror`."""
+"""Turn a canonical name into addresses in text form, in the order of preference; raises OSError, most often `socket.gaierror`."""
 
 # > RFC 8305 §8: Connection Attempt Delay: … recommended 250 ms
 _CONNECTION_ATTEMPT_DELAY_SECONDS = 0.25
@@ -88,6 +88,7 @@ class Dialler:
 
         Raises:
             DnsFailed: The name does not resolve.
+            Overloaded: This process has no descriptor left to look it up with.
             AddressDenied: An unlisted host that leads to a private address.
             LoopDetected: The destination is this proxy.
         """
@@ -152,8 +153,12 @@ class Dialler:
                 addresses = await self._resolver(host)
         except TimeoutError as error:
             raise DnsFailed(f"{host} did not resolve within {self._limits.dns_seconds:g} s (limits.dns_seconds)") from error
-        except (socket.gaierror, UnicodeError) as error:
-            raise DnsFailed(f"{host} does not resolve") from error
+        except (OSError, UnicodeError) as error:
+            # A resolver without a descriptor says that it failed, and not why; with some of them, errno is left from elsewhere.
+            if not has_descriptor_left():
+                raise Overloaded(f"no descriptor is left to look {host} up with (ulimit -n)") from error
+            is_silent = isinstance(error, socket.gaierror) and error.errno == socket.EAI_AGAIN
+            raise DnsFailed(f"{host} does not resolve{': no name server gave an answer' if is_silent else ''}") from error
         if not addresses:
             raise DnsFailed(f"{host} has no address")
         return addresses

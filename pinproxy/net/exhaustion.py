@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import socket
 
 _OUT_OF = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
@@ -10,3 +11,12 @@ _OUT_OF = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 def is_exhausted(error: OSError) -> bool:
     """Tell whether a call failed for want of descriptors or memory."""
     return error.errno in _OUT_OF
+
+
+def has_descriptor_left() -> bool:
+    """Tell whether a socket can be had, for whoever was told of a failure without its cause, as a resolver's callers are."""
+    try:
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM).close()
+    except OSError as error:
+        return not is_exhausted(error)
+    return True

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
+import resource
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 
 from pinproxy.authority import Authority
-from pinproxy.errors import AddressDenied, DialRefused, DialTimeout, DnsFailed, LoopDetected
+from pinproxy.errors import AddressDenied, DialRefused, DialTimeout, DnsFailed, LoopDetected, Overloaded
 from pinproxy.limits import Limits
 from pinproxy.net.dial import Dialler, resolve_with_system
 from pinproxy.net.own_addresses import OwnAddresses
@@ -101,6 +104,40 @@ async def test_a_name_without_an_address_is_a_dns_failure(resolver: Callable[[st
     asked = resolver if not isinstance(resolver, Names) else Names([])
     with pytest.raises(DnsFailed, match=said):
         await dialler(asked, Limits(dns_seconds=0.05)).find(Authority(HOST, 443), None, is_listed=True)
+
+
+@pytest.mark.parametrize(
+    ("failure", "said"),
+    [
+        (
+            socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution"),
+            "does not resolve: no name server gave an answer",
+        ),
+        (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), "does not resolve$"),
+        (OSError(errno.EINVAL, "Invalid argument"), "does not resolve$"),
+    ],
+    ids=["nobody answered", "no such name", "EAI_SYSTEM"],
+)
+async def test_a_resolver_without_a_descriptor_is_no_name_that_does_not_resolve(failure: OSError, said: str) -> None:
+    """It fails alike for both, so that somebody has to look; the twin has one left."""
+
+    async def fail(_host: str) -> Sequence[str]:
+        raise failure
+
+    async def ask() -> None:
+        await dialler(fail).find(Authority("api.example.test", 443), None, is_listed=True)
+
+    with pytest.raises(DnsFailed, match=said):
+        await ask()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    probe = os.open(os.devnull, os.O_RDONLY)
+    os.close(probe)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (probe, hard))
+    try:
+        with pytest.raises(Overloaded, match="no descriptor is left to look"):
+            await ask()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 async def test_the_system_resolves_as_it_does_for_everybody_else() -> None:
