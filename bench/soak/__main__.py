@@ -40,9 +40,9 @@ _RELOAD_SECONDS = 3.0
 _LULL_SECONDS = 4.0  # longer than every grace period of `_LIMITS`
 _LIMITS = """\
 limits:
-  head_seconds: 1s
-  handshake_seconds: 1s
-  response_head_seconds: 1s
+  head_seconds: 2s
+  handshake_seconds: 2s
+  response_head_seconds: 2s
   keep_alive_seconds: 2s
   pool_idle_seconds: 2s
   half_closed_seconds: 2s
