@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime
 
 from pinproxy.authority import Authority
-from pinproxy.errors import Problem, SettingsError
+from pinproxy.errors import SettingsError
 from pinproxy.net.collector import collector_at_rest
 from pinproxy.net.dial import Resolver, resolve_with_system
 from pinproxy.net.event_loop import keep_pauses_short, new_event_loop
@@ -35,8 +35,8 @@ from pinproxy.report.status_book import StatusBook
 from pinproxy.settings.checks import exposed_addresses
 from pinproxy.settings.loaded import load
 from pinproxy.settings.model import Settings
-from pinproxy.settings.outward import make_upstream_proxy
 from pinproxy.settings.source import SettingsSource
+from pinproxy.settings.upstream_proxy_model import make_upstream_proxy
 from pinproxy.settings.watch import ConfigWatch
 
 # What a reload can put in force; the rest is bound, made or sized once.
@@ -217,7 +217,7 @@ class App:
             self.admin_address = await admin.start()
         except OSError as error:
             message = f"cannot listen on {self._settings.admin}: {error.strerror}; is another process on that port?"
-            raise SettingsError((Problem("admin", 0, 0, "", message),)) from error
+            raise SettingsError.of("admin", message) from error
         self.server.never_dial(self.admin_address)
         try:
             yield
@@ -247,7 +247,8 @@ class App:
         except Exception as error:  # the boundary of each reload: a defect of one must not end the watch for the next
             self._log.logger.exception("reload_failed", effect="the configuration in force stays")
             text = f"a defect of pinproxy ended the reload ({type(error).__name__}); the log has its traceback: report it"
-            self._reporter.reload_failed((Problem(str(self._source.path or "configuration"), 0, 0, "", text),), self._clock())
+            rejected = SettingsError.of(str(self._source.path or "configuration"), text)
+            self._reporter.reload_failed(rejected.problems, self._clock())
 
     @property
     def _settings(self) -> Settings:
@@ -266,7 +267,7 @@ class App:
         if newly:
             shown = ", ".join(sorted(map(str, newly)))
             message = f"{shown} is bound until a restart, and nobody would be asked who they are there any more; restart instead"
-            raise SettingsError((Problem("listen", 0, 0, "", message),))
+            raise SettingsError.of("listen", message)
 
     def _meet_clients(self, settings: Settings, front: ssl.SSLContext | None) -> None:
         """Speak TLS with clients, and ask them who they are, as the settings say."""

@@ -17,11 +17,11 @@ from pinproxy.cli.options import config_option
 from pinproxy.cli.surveying import choose, survey_all, table_of
 from pinproxy.net.survey import Survey
 from pinproxy.settings.document import Document, dotted, read_document
+from pinproxy.settings.findings import Remark
 from pinproxy.settings.lint import SOON, lint
 from pinproxy.settings.load import load_settings
 from pinproxy.settings.model import Settings
 from pinproxy.settings.policy import table_for_reading
-from pinproxy.settings.remark import Remark
 
 _COLOURS = {"mismatch": "red", "warning": "yellow", "note": "cyan"}
 

@@ -13,7 +13,7 @@ from pinproxy.net.system_roots import certificates_in
 from pinproxy.pins.chain import Certificate, certificate
 from pinproxy.policy.public_suffix import PublicSuffixes, parse_public_suffixes
 from pinproxy.settings.document import Document
-from pinproxy.settings.remark import Remark
+from pinproxy.settings.findings import Remark
 
 SHORT_LIVED = timedelta(days=100)
 """Certificates that last no longer are renewed by a machine, and as a rule with a new key each time."""

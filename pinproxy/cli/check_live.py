@@ -13,8 +13,8 @@ from pinproxy.policy.rule import HostRule
 from pinproxy.policy.table import PolicyTable
 from pinproxy.policy.verdict import Decision, Verdict, printable
 from pinproxy.settings.document import Place
+from pinproxy.settings.findings import Remark, day, days_left
 from pinproxy.settings.model import Settings
-from pinproxy.settings.remark import Remark, day, days_left
 
 
 def remark_on_surveys(

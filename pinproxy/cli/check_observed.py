@@ -14,8 +14,8 @@ from pinproxy.report.observation import HostObservation, PathSeen
 from pinproxy.report.observations_file import read_bounded
 from pinproxy.report.observations_json import ObservationsDocument, read_document
 from pinproxy.settings.document import Place
+from pinproxy.settings.findings import Remark, day
 from pinproxy.settings.model import Settings
-from pinproxy.settings.remark import Remark, day
 
 
 def remark_on_observations(settings: Settings, table: PolicyTable, *, are_pins_asked: bool) -> Iterator[Remark]:

@@ -22,8 +22,8 @@ from pinproxy.policy.rule import HostRule
 from pinproxy.policy.verdict import printable
 from pinproxy.settings.document import read_document
 from pinproxy.settings.load import load_settings
-from pinproxy.settings.outward import make_upstream_proxy
 from pinproxy.settings.policy import table_for_reading
+from pinproxy.settings.upstream_proxy_model import make_upstream_proxy
 
 _ID = re.compile(r"[0-9a-f]{10}-[0-9a-f]+")
 _URL = re.compile(r"(https?)://([^/?#@]*)(?:[/?#].*)?", re.IGNORECASE)

@@ -19,8 +19,8 @@ from pinproxy.net.upstream import UpstreamOpener
 from pinproxy.policy.rule import HostRule
 from pinproxy.policy.table import PolicyTable
 from pinproxy.settings.model import Settings
-from pinproxy.settings.outward import make_upstream_proxy
 from pinproxy.settings.policy import build_policy_table
+from pinproxy.settings.upstream_proxy_model import make_upstream_proxy
 
 _HTTPS = 443
 _ADDRESSES_AT_ONCE = 16  # as many sockets and handshakes; a hundred hosts are done in seconds all the same

@@ -39,6 +39,17 @@ class SettingsError(PinproxyError):
         self.problems = tuple(sorted(problems))
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
+    @classmethod
+    def of(cls, source: str, message: str, path: str = "") -> SettingsError:
+        """Make the error of a single problem that has no line: a file that cannot be used, an address that cannot be bound.
+
+        Args:
+            source: What it is about: the file, or the key of the configuration.
+            message: What was found, what was expected and what to do.
+            path: Where in the document the file is named; empty: nowhere.
+        """
+        return cls((Problem(source, 0, 0, path, message),))
+
 
 class PinSyntaxError(PinproxyError, ValueError):
     """A pin that cannot be read; the text says what was found and what was expected."""

@@ -14,7 +14,7 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
-from pinproxy.errors import Problem, SettingsError
+from pinproxy.errors import SettingsError
 
 CERTIFICATE_NAME = "ca.pem"
 KEY_NAME = "ca.key"
@@ -50,7 +50,7 @@ def load_or_create_files(directory: Path, make: Callable[[], tuple[bytes, bytes]
 
 def refused(file: Path, message: str) -> SettingsError:
     """Build the error for one file of the CA."""
-    return SettingsError((Problem(str(file), 0, 0, "local_ca.directory", message),))
+    return SettingsError.of(str(file), message, "local_ca.directory")
 
 
 def _create(directory: Path, make: Callable[[], tuple[bytes, bytes]]) -> tuple[bytes, bytes]:

@@ -11,7 +11,7 @@ import socket
 from collections.abc import Callable
 
 from pinproxy.authority import Authority
-from pinproxy.errors import Problem, SettingsError
+from pinproxy.errors import SettingsError
 from pinproxy.net.exhaustion import is_exhausted
 from pinproxy.net.unix_socket import SocketFile, UnixAddress, listen_on_path
 
@@ -55,7 +55,7 @@ class Listener:
         except OSError as error:
             hint = "" if isinstance(address, UnixAddress) else "; is another process on that port?"
             message = f"cannot listen on {address}: {error.strerror}{hint}"
-            raise SettingsError((Problem("listen", 0, 0, "", message),)) from error
+            raise SettingsError.of("listen", message) from error
         host, port = self._sock.getsockname()[:2]
         return Authority(str(host), int(port))
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.serialization import NoEncryption
 from cryptography.hazmat.primitives.serialization.pkcs12 import PKCS12Certificate, serialize_java_truststore
 
-from pinproxy.errors import Problem, SettingsError
+from pinproxy.errors import SettingsError
 from pinproxy.net.system_roots import certificates_in, parse
 
 CA_NAME = "ca.pem"
@@ -45,7 +45,7 @@ def publish_files(directory: Path, ca_pem: bytes, system_roots_pem: bytes) -> No
         _replace(directory / TRUSTSTORE_NAME, java_truststore(bundle))
     except OSError as error:
         message = f"{error.strerror}; set local_ca.publish to a directory that uid {os.geteuid()} can write to"
-        raise SettingsError((Problem(str(directory), 0, 0, "local_ca.publish", message),)) from error
+        raise SettingsError.of(str(directory), message, "local_ca.publish") from error
 
 
 def java_truststore(bundle_pem: bytes) -> bytes:

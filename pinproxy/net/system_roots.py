@@ -19,7 +19,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.utils import CryptographyDeprecationWarning
 
-from pinproxy.errors import Problem, SettingsError
+from pinproxy.errors import SettingsError
 from pinproxy.net.named_file import open_named_file
 from pinproxy.policy.rule import TrustAnchors
 
@@ -145,4 +145,4 @@ def _read(path: Path) -> bytes:
 
 
 def _refused(file: Path | str, message: str) -> SettingsError:
-    return SettingsError((Problem(str(file), 0, 0, "trust", message),))
+    return SettingsError.of(str(file), message, "trust")

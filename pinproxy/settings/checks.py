@@ -8,9 +8,9 @@ from pinproxy.authority import Authority
 from pinproxy.net.listener import ListenAddress
 from pinproxy.policy.rule import HostRule, TrustAnchors
 from pinproxy.policy.table import find_collisions
+from pinproxy.settings.findings import Finding
 from pinproxy.settings.messages import did_you_mean
 from pinproxy.settings.model import Settings
-from pinproxy.settings.remark import Finding
 from pinproxy.settings.route_checks import route_findings
 from pinproxy.settings.trust_checks import trust_findings, trust_warnings
 from pinproxy.settings.values import is_loopback

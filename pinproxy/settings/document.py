@@ -83,7 +83,7 @@ def read_document(path: Path) -> Document:
             content = file.read(_MAX_BYTES + 1)
     except OSError as error:
         text = f"cannot be read ({error.strerror}); expected a configuration file"
-        raise SettingsError((Problem(str(path), 0, 0, "", text),)) from error
+        raise SettingsError.of(str(path), text) from error
     return parse_document(content, str(path))
 
 

@@ -10,10 +10,10 @@ from datetime import datetime, timedelta
 
 from pinproxy.policy.public_suffix import PublicSuffixes
 from pinproxy.settings.document import Place, dotted
+from pinproxy.settings.findings import Remark, day, days_left
 from pinproxy.settings.lint_hosts import lint_hosts
 from pinproxy.settings.model import Settings
 from pinproxy.settings.pin_model import PinSection, PinSetSection
-from pinproxy.settings.remark import Remark, day, days_left
 
 PythonVersion = tuple[int, int, int]
 SOON = timedelta(days=30)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from pinproxy.policy.pattern import HostPattern
 from pinproxy.policy.public_suffix import PublicSuffixes
+from pinproxy.settings.findings import Remark
 from pinproxy.settings.model import HostOptions, Settings
-from pinproxy.settings.remark import Remark
 from pinproxy.settings.trust_checks import trust_remarks
 
 _STRENGTH = {"disabled": 0, "report-only": 1, "enforce": 2}

@@ -21,7 +21,6 @@ from pinproxy.policy.rule import ChainProfile, Connect, Mode, Tls13
 from pinproxy.policy.table import Unlisted
 from pinproxy.settings.clients import ClientAuthSection, ListenTlsSection
 from pinproxy.settings.limits_model import LimitsValue
-from pinproxy.settings.outward import NoProxyEntry, PasswordFile, UpstreamProxyUrl
 from pinproxy.settings.own_certificate import OwnCertificateSection
 from pinproxy.settings.pin_model import (
     ForbiddenEntry,
@@ -36,6 +35,7 @@ from pinproxy.settings.pin_model import (
 from pinproxy.settings.route_model import RouteSection
 from pinproxy.settings.section import Many, Section
 from pinproxy.settings.trust import SYSTEM, TrustValue
+from pinproxy.settings.upstream_proxy_model import NoProxyEntry, PasswordFile, UpstreamProxyUrl
 from pinproxy.settings.values import (
     DialHost,
     Duration,

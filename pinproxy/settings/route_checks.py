@@ -9,9 +9,9 @@ from pinproxy.net.listener import ListenAddress
 from pinproxy.policy.rule import HostRule, TrustAnchors
 from pinproxy.policy.table import PolicyTable
 from pinproxy.settings.document import Place, dotted
+from pinproxy.settings.findings import Finding
 from pinproxy.settings.messages import did_you_mean
 from pinproxy.settings.model import Settings
-from pinproxy.settings.remark import Finding
 from pinproxy.settings.values import is_loopback
 
 _UNUSED = TrustAnchors("unused", ())

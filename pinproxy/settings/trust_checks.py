@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from pinproxy.settings.document import Place
+from pinproxy.settings.findings import Finding, Remark
 from pinproxy.settings.model import HostSection, Settings
 from pinproxy.settings.pin_model import PinSection
-from pinproxy.settings.remark import Finding, Remark
 
 _CONSEQUENCES = {
     "unsafe_skip_hostname": "a certificate for any name will do, if its pin is right",

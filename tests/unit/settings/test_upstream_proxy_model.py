@@ -11,7 +11,7 @@ from pinproxy.authority import Authority
 from pinproxy.errors import SettingsError
 from pinproxy.net.upstream_proxy import UpstreamProxy
 from pinproxy.settings.load import load_settings
-from pinproxy.settings.outward import make_upstream_proxy
+from pinproxy.settings.upstream_proxy_model import make_upstream_proxy
 
 SECRET = "open-sesame"
 
