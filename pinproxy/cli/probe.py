@@ -9,40 +9,42 @@ import click
 
 from pinproxy.cli.admin_client import Target, fetch, find_target
 from pinproxy.cli.exit_code import ExitCode
-from pinproxy.cli.options import config_option
+from pinproxy.cli.options import admin_option, config_option
 
 _PAUSE_SECONDS = 0.1
 
 _url_option = click.option(
-    "--url", metavar="URL", help="Ask there, instead of where --config, PINPROXY_ADMIN or the default say the admin server is."
+    "--url", metavar="URL", help="Ask this URL, where readiness is told under another name than the admin server's /readyz."
 )
 
 
 @click.command()
 @config_option(required=False)
+@admin_option()
 @_url_option
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True), default=2.0, show_default=True, metavar="SECONDS")
-def healthcheck(config: Path | None, url: str | None, timeout: float) -> int:
+def healthcheck(config: Path | None, admin: str | None, url: str | None, timeout: float) -> int:
     """Tell whether the proxy is ready.
 
     Asks the admin server for /readyz and exits with 0 or 1. It says yes while the configuration in force is valid and the
     listeners are bound, and no while draining.
     """
-    problem = ask(find_target(config, url), timeout)
+    problem = ask(find_target(config, url, admin), timeout)
     click.echo(problem or "ready", err=bool(problem))
     return ExitCode.FAILURE if problem else ExitCode.OK
 
 
 @click.command()
 @config_option(required=False)
+@admin_option()
 @_url_option
 @click.option("--timeout", type=click.FloatRange(min=0), default=30.0, show_default=True, metavar="SECONDS")
-def wait(config: Path | None, url: str | None, timeout: float) -> int:
+def wait(config: Path | None, admin: str | None, url: str | None, timeout: float) -> int:
     """Wait until the proxy is ready.
 
     For a program that must not start before it: `pinproxy wait && exec app`. Exits with 1 if that takes too long.
     """
-    target = find_target(config, url)
+    target = find_target(config, url, admin)
     deadline = time.monotonic() + timeout
     while problem := ask(target, max(deadline - time.monotonic(), _PAUSE_SECONDS)):
         if time.monotonic() >= deadline:

@@ -140,9 +140,11 @@ def test_healthcheck_exits_with_0_or_1(capsys: pytest.CaptureFixture[str]) -> No
     """What HEALTHCHECK and exec probes read."""
     with answering(200) as (target, _):
         assert invoke(["healthcheck", "--url", str(target)]) == ExitCode.OK
+        assert invoke(["healthcheck", "--admin", f"{target.host}:{target.port}"]) == ExitCode.OK
     assert capsys.readouterr().out == "ready\n"
     with answering(503) as (target, _):
         assert invoke(["healthcheck", "--url", str(target)]) == ExitCode.FAILURE
+        assert invoke(["healthcheck", "--admin", f"{target.host}:{target.port}"]) == ExitCode.FAILURE
     assert "answered 503" in capsys.readouterr().err
 
 
