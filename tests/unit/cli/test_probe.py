@@ -136,15 +136,18 @@ def test_a_file_that_cannot_be_read_is_a_problem_of_the_configuration(tmp_path: 
         find_target(tmp_path / "missing.yaml", None)
 
 
-def test_healthcheck_exits_with_0_or_1(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("option", ["--url", "--admin"])
+def test_healthcheck_exits_with_0_or_1(option: str, capsys: pytest.CaptureFixture[str]) -> None:
     """What HEALTHCHECK and exec probes read."""
+
+    def said(target: Target) -> str:
+        return str(target) if option == "--url" else f"{target.host}:{target.port}"
+
     with answering(200) as (target, _):
-        assert invoke(["healthcheck", "--url", str(target)]) == ExitCode.OK
-        assert invoke(["healthcheck", "--admin", f"{target.host}:{target.port}"]) == ExitCode.OK
+        assert invoke(["healthcheck", option, said(target)]) == ExitCode.OK
     assert capsys.readouterr().out == "ready\n"
     with answering(503) as (target, _):
-        assert invoke(["healthcheck", "--url", str(target)]) == ExitCode.FAILURE
-        assert invoke(["healthcheck", "--admin", f"{target.host}:{target.port}"]) == ExitCode.FAILURE
+        assert invoke(["healthcheck", option, said(target)]) == ExitCode.FAILURE
     assert "answered 503" in capsys.readouterr().err
 
 
