@@ -137,6 +137,7 @@ async def test_the_pins_are_held_against_a_resumed_session_at_the_time_of_now(ve
                 times[0] = NOW + timedelta(minutes=minutes)
                 codes.append((await in_thread(originate, proxy)).code)
                 received.append(len(origin.received))
+        await origin.quiet()
         assert codes == [None, None, "pin_mismatch", "pin_mismatch"]
         assert resumed == [False, True, True, False]
         assert received[1] == received[2] == received[3]
