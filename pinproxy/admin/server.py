@@ -5,6 +5,8 @@ Rules of this file:
 - A page of another site must not read this through a name that it makes resolve to us: the Host field must be an address,
   `localhost` or a name the operator gave (DNS rebinding; CVE-2025-23217).
 - No page asks for anything from elsewhere, runs a script, or may be framed or cached.
+- Whoever is connected has a descriptor that the data path lacks, and aiohttp waits for a head for as long as its client likes. So
+  there is room for a few, and whoever has been silent the longest makes room for the next.
 """
 
 from __future__ import annotations
@@ -43,6 +45,8 @@ _FIELDS = {
     "X-Content-Type-Options": "nosniff",
 }
 _IDLE_SECONDS = 75.0
+_VISITORS = 64
+"""Connections at once: a scraper, some probes and a few people have one or two each."""
 
 
 class AdminServer:
@@ -61,6 +65,8 @@ class AdminServer:
         self._names = names | {"localhost"}
         self._exposition = Exposition(view.metrics, view.book)
         self._runner: web.AppRunner | None = None
+        self._listening: asyncio.Server | None = None
+        self._heard: dict[asyncio.BaseProtocol, float] = {}
 
     async def start(self) -> Authority:
         """Listen.
@@ -86,23 +92,40 @@ class AdminServer:
         )
         runner = web.AppRunner(application, access_log=None, keepalive_timeout=_IDLE_SECONDS, shutdown_timeout=1.0)
         await runner.setup()
+        server = runner.server
+        assert server is not None  # noqa: S101 - `setup` made it; for the type checker
+        loop = asyncio.get_running_loop()
         try:
-            await web.TCPSite(runner, self._address.host, self._address.port).start()
+            listening = await loop.create_server(lambda: self._welcome(server), self._address.host, self._address.port)
         except BaseException:
             await runner.cleanup()
             raise
-        self._runner = runner
-        host, port = runner.addresses[0][:2]
+        self._runner, self._listening = runner, listening
+        host, port = listening.sockets[0].getsockname()[:2]
         return Authority(host, port)
 
     async def stop(self) -> None:
         """Stop listening and close what is open; does nothing where it is not running."""
         runner, self._runner = self._runner, None
+        listening, self._listening = self._listening, None
+        if listening is not None:
+            listening.close()
         if runner is not None:
             await runner.cleanup()
 
+    def _welcome(self, server: web.Server) -> asyncio.BaseProtocol:
+        """Take in a connection; at the bound, the one that has been silent the longest goes, those first that never asked."""
+        transports = {visitor: visitor.transport for visitor in server.connections}
+        here = {visitor: way for visitor, way in transports.items() if way is not None and not way.is_closing()}
+        self._heard = {visitor: self._heard.get(visitor, 0.0) for visitor in here}
+        if len(here) >= _VISITORS:
+            # Cut, for one that reads nothing would keep its descriptor until it has read the rest.
+            here[min(here, key=self._heard.__getitem__)].abort()
+        return server()
+
     @web.middleware
     async def _guard(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
+        self._heard[request.protocol] = asyncio.get_running_loop().time()
         # aiohttp's `request.host` invents a name where there is no field, so the field itself is read. Two are none.
         hosts = request.headers.getall("Host", [])
         if len(hosts) != 1 or not self._is_ours(hosts[0]):

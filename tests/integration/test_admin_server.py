@@ -302,6 +302,39 @@ async def test_one_host_field_is_needed(admin: Admin, version: bytes, fields: by
     assert answer.split(b" ")[1] == status
 
 
+@pytest.mark.attack(
+    "half a head on thousands of connections to the admin server, to take the descriptors that the data path needs",
+    expect="bound",
+    topic="resources",
+    motive="slowloris",
+)
+async def test_silent_visitors_make_room_for_those_who_ask(admin: Admin) -> None:
+    """64 at once: who never asked goes first, the longest silent before the others; who asks stays."""
+
+    async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, rest: bytes) -> bytes:
+        writer.write(rest)
+        return await reader.readuntil(b'"live"}')
+
+    async with asyncio.timeout(10):
+        asking = await asyncio.open_connection(admin.address.host, admin.address.port)
+        whole = b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+        assert (await ask(*asking, whole)).startswith(b"HTTP/1.1 200 ")
+        silent = []
+        for _ in range(70):
+            silent.append(await asyncio.open_connection(admin.address.host, admin.address.port))
+            silent[-1][1].write(whole[:-2])
+        assert (await admin.ask("/livez"))[0] == 200
+        assert (await ask(*asking, whole)).startswith(b"HTTP/1.1 200 ")
+        # With the one that asks and the one that has just asked, 62 have stayed.
+        for reader, _ in silent[:8]:
+            with pytest.raises((asyncio.IncompleteReadError, ConnectionResetError)):
+                await reader.readexactly(1)
+        for reader, writer in silent[8:]:
+            assert (await ask(reader, writer, whole[-2:])).startswith(b"HTTP/1.1 200 ")
+        for _, writer in (asking, *silent):
+            writer.transport.abort()
+
+
 async def test_an_unknown_path_lists_the_known_ones(admin: Admin) -> None:
     """Somebody who guesses is told."""
     status, body, _ = await admin.ask("/health")
