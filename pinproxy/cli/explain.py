@@ -124,7 +124,7 @@ def _explain_connection(connection_id: str, logs: tuple[Path, ...], config: Path
         refusal = next((item for item in refusals if item.get("id") == connection_id), None)
         if refusal is None:
             click.echo(
-                f"no connection {connection_id} among the {len(refusals)} refusals that {target.host}:{target.port} remembers. "
+                f"no connection {connection_id} among the refusals that {target.host}:{target.port} remembers ({len(refusals)}). "
                 "It remembers no allowed ones, and of equal refusals the last: name the log with --log FILE",
                 err=True,
             )

@@ -72,6 +72,7 @@ def retell(line: dict[str, Any]) -> tuple[Section, ...]:
         Section("asked", tuple(_asked(line))),
         Section("rule", (_text(line.get("host_rule")) or "none: the host is not listed, or none was named",)),
         Section("verdict", tuple(_verdict(line))),
+        Section("class", (_text(line["mismatch_class"]),) if line.get("mismatch_class") else ()),
         Section("so it was", tuple(_decision(line))),
         Section("text", tuple(printable(part, _LONGEST_TEXT) for part in str(line.get("detail") or "").splitlines())),
         Section("cause", tuple(_advice(line, 0))),
@@ -99,8 +100,6 @@ def _verdict(line: dict[str, Any]) -> Iterator[str]:
         yield "none: it came to no pin check"
     if line.get("matched_pin"):
         yield f"met {_text(line['matched_pin'])}"
-    if line.get("mismatch_class"):
-        yield f"class {_text(line['mismatch_class'])}"
 
 
 def _decision(line: dict[str, Any]) -> Iterator[str]:

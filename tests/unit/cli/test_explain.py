@@ -243,7 +243,7 @@ def test_a_connection_is_found_in_a_log_and_told(tmp_path: Path, capsys: pytest.
             {"verdict": "matched", "matched_pin": A, "assurance": "advisory"},
             f"matched (assurance: advisory)\n             met {A}",
         ),
-        ({"verdict": "no_match", "mismatch_class": "new_anchor"}, "class new_anchor"),
+        ({"verdict": "no_match", "mismatch_class": "new_anchor"}, "class      new_anchor"),
         ({"decision": "allow_and_report"}, "passed and was reported"),
         ({"decision": "allow", "code": None}, "allowed (status 403)"),
         ({"authority": None, "method": None, "client": None}, "no host that can be read, by somebody"),
@@ -300,7 +300,7 @@ def test_without_a_log_the_running_proxy_is_asked(capsys: pytest.CaptureFixture[
     assert "\x1b[2J" not in told
     # The text says what to do, and knows more than the sentence for its code does.
     assert ADVICE["pin_mismatch"].to_do not in told
-    assert f"among the 1 refusals that {admin} remembers" in missing
+    assert f"among the refusals that {admin} remembers (1)" in missing
 
 
 def test_every_reason_code_has_its_advice() -> None:
