@@ -7,7 +7,10 @@ import ssl
 import sys
 import tempfile
 
+from pinproxy.net.exhaustion import descriptor_needed
 
+
+@descriptor_needed("to hand a certificate of our own over with")
 def load_own_chain(context: ssl.SSLContext, pem: bytes) -> None:
     """Give a context its certificate and key, which Python takes from a file only: one in memory where there is such a thing.
 
@@ -17,6 +20,7 @@ def load_own_chain(context: ssl.SSLContext, pem: bytes) -> None:
 
     Raises:
         ssl.SSLError: OpenSSL does not take them.
+        Overloaded: No descriptor is left for that file.
     """
     if sys.platform == "linux":
         descriptor = os.memfd_create("pinproxy-chain")

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from pinproxy.errors import ClientClosed, ClientHelloInvalid, HeadTimeout, HeadTooLarge
 from pinproxy.net.client_words import take_from_client
+from pinproxy.net.exhaustion import descriptor_needed
 from pinproxy.net.readiness import Arrivals, has_peer_ended, wait_readable
 from pinproxy.net.time_limit import time_limit
 from pinproxy.tls.client_hello import MAX_CLIENT_HELLO_BYTES, ClientHello, ClientHelloReader
@@ -38,6 +39,10 @@ async def peek_at_least(sock: socket.socket, count: int, limit: int = _PEEK_BYTE
 
     Returns:
         At least `count` bytes, at most `limit`; fewer only where the client has ended its direction.
+
+    Raises:
+        ClientClosed: It is gone.
+        Overloaded: No descriptor is left to wait with.
     """
     # Most of the time it is there already, and nothing has to be set up to wait for it.
     seen = peek_now(sock, limit)
@@ -81,7 +86,8 @@ async def _peek_in_time(sock: socket.socket, count: int, limit: int) -> bytes:
             if len(seen) >= count or not seen or has_ended:
                 return seen
             if news is None:
-                news = at_the_end.enter_context(contextlib.closing(Arrivals(sock)))
+                with descriptor_needed("to wait for the rest of what a client says"):
+                    news = at_the_end.enter_context(contextlib.closing(Arrivals(sock)))
             await news.wait()
 
 

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from pinproxy.limits import Limits
 from tests.harness.clients import connect, read_head
 from tests.harness.originating import originating
 from tests.harness.running import HOST, RunningProxy
@@ -36,6 +37,35 @@ async def test_a_connect_with_content_or_a_broken_connection_field_is_refused(fi
     async with originating() as stage:
         assert await answer_to(stage.proxy, field) == b"HTTP/1.1 400 Bad Request"
         assert (await stage.proxy.connection())["code"] == "bad_request"
+
+
+@pytest.mark.attack(
+    "a head that comes a byte at a time: its deadline is for the whole of it",
+    expect="head_timeout",
+    topic="resources",
+    motive="slowloris",
+)
+@pytest.mark.parametrize(
+    ("beginning", "drops"),
+    [(b"", b""), (b"CONN", b""), (f"CONNECT {HOST}:443 HTTP/1.1\r\nX: ".encode(), b"x")],
+    ids=["nothing", "half a word", "the rest of a head"],
+)
+async def test_a_connect_that_does_not_come_to_its_end_is_given_up(beginning: bytes, drops: bytes) -> None:
+    """408 after `limits.head_seconds`, and a byte now and then does not stretch it."""
+
+    def drip(proxy: RunningProxy) -> bytes:
+        with connect(proxy) as sock:
+            sock.sendall(beginning)
+            sock.settimeout(0.03)
+            while True:
+                try:
+                    return sock.recv(100).partition(b"\r\n")[0]
+                except TimeoutError:
+                    sock.sendall(drops)
+
+    async with originating(limits=Limits(head_seconds=0.2)) as stage, asyncio.timeout(5):
+        assert await asyncio.to_thread(drip, stage.proxy) == b"HTTP/1.1 408 Request Timeout"
+        assert (await stage.proxy.connection())["code"] == "head_timeout"
 
 
 @pytest.mark.parametrize("field", ["Content-Length: 0", "Connection: keep-alive"])

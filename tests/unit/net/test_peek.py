@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import resource
 import socket
 from collections.abc import AsyncIterator
 
 import pytest
 
-from pinproxy.errors import ClientClosed, ClientHelloInvalid, HeadTooLarge, NotTls
+from pinproxy.errors import ClientClosed, ClientHelloInvalid, HeadTooLarge, NotTls, Overloaded
 from pinproxy.net.peek import peek_at_least, peek_client_hello, read_head
 from tests.harness.tls_handshakes import client_context, client_hello_bytes, refragment
 
@@ -54,6 +56,28 @@ async def test_a_peek_waits_until_there_is_enough() -> None:
         client.sendall(b"NECT api")
         assert (await peeking).startswith(b"CONNECT")
         assert ours.getsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT) == 1
+
+
+@pytest.mark.attack(
+    "more clients than the process may have descriptors",
+    expect=("bound", "overloaded"),
+    topic="resources",
+    motive="asyncio's pause after EMFILE",
+)
+async def test_without_a_descriptor_to_wait_with_the_client_is_told_that_we_are_overloaded() -> None:
+    """What is there already can be seen without one."""
+    async with client_and_us() as (client, ours):
+        client.sendall(b"CON")
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        probe = os.open(os.devnull, os.O_RDONLY)
+        os.close(probe)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (probe, hard))
+        try:
+            assert await peek_at_least(ours, 3) == b"CON"
+            with pytest.raises(Overloaded, match="no descriptor is left to wait"):
+                await peek_at_least(ours, 4)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @pytest.mark.parametrize("said", [b"", b"CON"])
