@@ -7,7 +7,6 @@ import binascii
 import hashlib
 import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated
 
 from cryptography import x509
@@ -20,14 +19,13 @@ from cryptography.hazmat.primitives.serialization import (
 from pydantic import PlainValidator, ValidationInfo
 
 from pinproxy.errors import SettingsError
-from pinproxy.net.named_file import open_named_file
 from pinproxy.net.system_roots import load_roots_file
 from pinproxy.pins.chain import Certificate
 from pinproxy.pins.pin import Pin
 from pinproxy.policy.rule import TrustAnchors
+from pinproxy.settings.small_files import read_small_file
 from pinproxy.settings.values import PATH_SCHEMA, read_path, shown
 
-_MAX_BYTES = 64 * 1024  # a certificate or key has 1 to 10 KiB
 _ONE_KEY = "one public key, certificate, request or unencrypted private key"
 _KINDS_SHOWN = 4
 _BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----\s(.*?)-----END \1-----", re.DOTALL)
@@ -113,17 +111,6 @@ def _pin_of(name: str, content: bytes, readers: dict[str, Callable[[bytes], byte
     raise ValueError(f"{name} cannot be decoded; expected {expected}")
 
 
-def _read(name: str, path: Path, expected: str) -> bytes:
-    try:
-        with open_named_file(path) as file:
-            content = file.read(_MAX_BYTES + 1)
-    except OSError as error:
-        raise ValueError(f"{name} cannot be read ({error.strerror}); expected {expected}") from error
-    if len(content) > _MAX_BYTES:
-        raise ValueError(f"{name} is larger than {_MAX_BYTES} bytes; expected {expected}")
-    return content
-
-
 def _decoded(name: str, body: bytes) -> bytes:
     try:
         return base64.b64decode(b"".join(body.split()), validate=True)
@@ -133,12 +120,12 @@ def _decoded(name: str, body: bytes) -> bytes:
 
 def _read_certificate_pin(value: object, info: ValidationInfo) -> Pin:
     expected = "one certificate, PEM or DER"
-    return _pin_of(shown(value), _read(shown(value), read_path(value, info), expected), _CERTIFICATE, expected)
+    return _pin_of(shown(value), read_small_file(read_path(value, info), shown(value), expected), _CERTIFICATE, expected)
 
 
 def _read_key_pin(value: object, info: ValidationInfo) -> Pin:
     # Named as the operator wrote it: the directory is that of the configuration.
-    return key_pin(shown(value), _read(shown(value), read_path(value, info), _ONE_KEY))
+    return key_pin(shown(value), read_small_file(read_path(value, info), shown(value), _ONE_KEY))
 
 
 def _read_roots(value: object, info: ValidationInfo) -> TrustAnchors:

@@ -17,7 +17,7 @@ from pinproxy.authority import Authority, parse_authority
 from pinproxy.errors import BadRequest, PatternSyntaxError
 from pinproxy.net.upstream_proxy import UpstreamProxy
 from pinproxy.policy.no_proxy import parse_no_proxy
-from pinproxy.settings.own_certificate import read_secret
+from pinproxy.settings.small_files import read_secret
 from pinproxy.settings.values import read_path, shown, unexpected
 
 _URL = re.compile(r"http://(?:(?P<user>[^:@/?#\s]*)(?::(?P<password>[^@/?#\s]*))?@)?(?P<authority>[^@/?#\s]+)/?")

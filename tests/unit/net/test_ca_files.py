@@ -21,6 +21,13 @@ from pinproxy.net.local_ca import LocalCa
 NOW = datetime.now(UTC).replace(microsecond=0)
 DAY = timedelta(days=1)
 
+a_key_in_other_hands = pytest.mark.attack(
+    "the local CA's key: readable by others, a link, somebody else's, half there, or in a repository",
+    expect="not start",
+    topic="secrets",
+    motive="Superfish; eDellRoot",
+)
+
 
 def test_the_ca_of_a_directory_is_made_once_and_kept(tmp_path: Path) -> None:
     """First start makes both files, the key for the owner only; the second start changes neither."""
@@ -51,12 +58,7 @@ def _refusal(directory: Path, now: datetime = NOW) -> str:
     return str(refusal.value)
 
 
-@pytest.mark.attack(
-    "the local CA's key: readable by others, a link, somebody else's, half there, or in a repository",
-    expect="not start",
-    topic="secrets",
-    motive="Superfish; eDellRoot",
-)
+@a_key_in_other_hands
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o660, 0o610])
 def test_a_key_that_others_may_touch_is_refused(tmp_path: Path, mode: int) -> None:
     """Who could read it once may still have it; mode 0600 (and 0400) pass."""
@@ -67,12 +69,7 @@ def test_a_key_that_others_may_touch_is_refused(tmp_path: Path, mode: int) -> No
     assert LocalCa.load_or_create(tmp_path, NOW).ca_pem
 
 
-@pytest.mark.attack(
-    "the local CA's key: readable by others, a link, somebody else's, half there, or in a repository",
-    expect="not start",
-    topic="secrets",
-    motive="Superfish; eDellRoot",
-)
+@a_key_in_other_hands
 def test_a_key_behind_a_symbolic_link_is_refused(tmp_path: Path) -> None:
     """A link may point to what somebody else controls; the file itself passes."""
     _, key = _stored(tmp_path)
@@ -92,12 +89,7 @@ def test_a_key_that_is_a_fifo_is_refused_without_waiting(tmp_path: Path) -> None
     assert "not a regular file" in _refusal(tmp_path)
 
 
-@pytest.mark.attack(
-    "the local CA's key: readable by others, a link, somebody else's, half there, or in a repository",
-    expect="not start",
-    topic="secrets",
-    motive="Superfish; eDellRoot",
-)
+@a_key_in_other_hands
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
 def test_a_key_of_somebody_else_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only this process's user and root may own it; seen by a process of another uid."""
@@ -108,12 +100,7 @@ def test_a_key_of_somebody_else_is_refused(tmp_path: Path, monkeypatch: pytest.M
     assert LocalCa.load_or_create(tmp_path, NOW).ca_pem
 
 
-@pytest.mark.attack(
-    "the local CA's key: readable by others, a link, somebody else's, half there, or in a repository",
-    expect="not start",
-    topic="secrets",
-    motive="Superfish; eDellRoot",
-)
+@a_key_in_other_hands
 @pytest.mark.parametrize("name", ["ca.key", "ca.pem"])
 def test_half_a_ca_is_refused_and_not_replaced(tmp_path: Path, name: str) -> None:
     """The file that is left may be trusted by clients, so nothing is made anew over it."""
@@ -147,12 +134,7 @@ def test_a_file_that_appears_meanwhile_is_not_overwritten(tmp_path: Path) -> Non
     assert ca_files.load_or_create_files(tmp_path, lambda: (b"certificate", b"key")) == (b"certificate", b"key")
 
 
-@pytest.mark.attack(
-    "the local CA's key: readable by others, a link, somebody else's, half there, or in a repository",
-    expect="not start",
-    topic="secrets",
-    motive="Superfish; eDellRoot",
-)
+@a_key_in_other_hands
 def test_a_directory_in_a_repository_is_refused(tmp_path: Path) -> None:
     """What lies there gets committed; without the repository the same directory passes."""
     (tmp_path / ".git").mkdir()

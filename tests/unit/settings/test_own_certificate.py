@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 from pinproxy.errors import SettingsError
 from pinproxy.policy.rule import HostRule, TrustAnchors
 from pinproxy.settings.load import load_settings
-from pinproxy.settings.own_certificate import refuse_readable_by_others
 from pinproxy.settings.policy import build_policy_table
+from pinproxy.settings.small_files import refuse_readable_by_others
 from tests.harness.pki import Issued, make_client, make_intermediate, make_root
 
 
