@@ -88,9 +88,12 @@ def _yaml(proposals: Sequence[Proposal], rules: Sequence[HostRule] | None) -> li
 def _host(proposal: Proposal, name: str, rules: Sequence[HostRule] | None) -> str:
     """Write the entry of a host, as it would load; without a configuration, `rules` is None."""
     entry = f"host: {_text(proposal.host)}, pin_set: {name}"
+    own = [rule for rule in rules or () if rule.label in proposal.rules]
     # Where the pins are all that tells the server from an impostor, a configuration with report-only does not load.
-    if any(rule.is_pins_only and rule.label in proposal.rules for rule in rules or ()):
+    if any(rule.is_pins_only for rule in own):
         return f"{{{entry}, trust: pins-only}}"
+    if own and all(rule.mode == "enforce" for rule in own):
+        return f"{{{entry}}}   # enforced, and to stay so"
     if rules is None and all(pin.is_root for pin in proposal.proposed):
         return f"{{{entry}}}   # nothing stands above its certificate: keep the `trust` it has"
     return f"{{{entry}, mode: report-only}}"

@@ -8,8 +8,14 @@ from typing import TypeVar
 
 import click
 
+from pinproxy.authority import Authority, parse_authority
+from pinproxy.errors import BadRequest
+
 CONFIG = "PINPROXY_CONFIG"
 """The variable that names the configuration where no `--config` does."""
+
+HTTPS = 443
+"""The port of a host that is named without one."""
 
 _Decorated = TypeVar("_Decorated", bound=Callable[..., object])
 
@@ -35,3 +41,17 @@ def admin_option() -> Callable[[_Decorated], _Decorated]:
         metavar="ADDRESS",
         help="The running proxy's admin server, instead of where PINPROXY_ADMIN, --config or the default say it is.",
     )
+
+
+def read_host(text: str, default_port: int = HTTPS) -> Authority:
+    """Read a HOST or HOST:PORT of the command line.
+
+    Raises:
+        click.UsageError: It is none; a URL is called so.
+    """
+    if "/" in text:
+        raise click.UsageError(f"found {text!r}, which is a URL or a path; expected HOST or HOST:PORT")
+    try:
+        return parse_authority(text, default_port)
+    except BadRequest as error:
+        raise click.UsageError(f"{error.detail}; expected HOST or HOST:PORT") from error

@@ -7,14 +7,13 @@ from pathlib import Path
 
 import click
 
-from pinproxy.authority import parse_authority
+from pinproxy.cli.options import read_host
 from pinproxy.cli.pin_formats import FORMATS, WRITERS, Listing, write_listing
 from pinproxy.cli.pin_sources import Found, ask_server, read_certificates, read_key, unsafe_ask_server
-from pinproxy.errors import BadRequest, CertificateExpired, ChainInvalid, HostnameMismatch
+from pinproxy.errors import CertificateExpired, ChainInvalid, HostnameMismatch
 from pinproxy.net.system_roots import load_roots_file, load_system_roots
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
-_HTTPS = 443
 _NO_PINS = "no pins: what is not valid would be denied anyway; --unsafe-unverified prints what was sent, as comments"
 _PRIVATE = """
   --ca-file FILE   verifies with the roots of a private CA
@@ -82,10 +81,7 @@ def _read_files(cert: Path | None, key: Path | None, csr: Path | None) -> tuple[
 
 
 def _listing_of_server(host: str, ca_file: Path | None, *, unsafe_unverified: bool) -> Listing:
-    try:
-        authority = parse_authority(host, default_port=_HTTPS)
-    except BadRequest as error:
-        raise click.UsageError(f"{error.detail}; expected HOST or HOST:PORT, not a URL") from error
+    authority = read_host(host)
     trust = load_roots_file(ca_file) if ca_file is not None else load_system_roots()
     try:
         answer = asyncio.run(ask_server(authority, trust))

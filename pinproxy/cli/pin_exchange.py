@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import click
@@ -21,6 +21,7 @@ from pinproxy.settings.model import HostSection, Settings
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _MAX_BYTES = 64 * 1024 * 1024  # Chromium's list has some 10 MiB, everything else some KiB
+_PROBLEMS_SHOWN = 50
 _WILDCARDS: dict[Kind, Wildcard] = {"exact": "", "one_label": "*.", "any_depth": "**."}
 
 READERS: dict[str, Callable[[bytes, str], ImportedPins]] = {
@@ -56,7 +57,10 @@ def import_pins(form: str, file: Path, host: str | None, pins: Path | None) -> i
     try:
         imported = _imported(form, file, host, pins)
     except PinFormatError as error:
-        click.echo(str(error), err=True)
+        shown = error.problems[:_PROBLEMS_SHOWN]
+        click.echo("\n".join(map(str, shown)), err=True)
+        if further := len(error.problems) - len(shown):
+            click.echo(f"… and {further:,} more; is {file} in the format {form}?", err=True)
         return ExitCode.USAGE
     _say(imported.notes)
     click.echo(snippet(imported), nl=False)
@@ -90,10 +94,21 @@ def export_pins(form: str, config: Path) -> int:
 
     FORMAT is android, trustkit, apple, okhttp, curl, rfc7469 or tlsa. What the format cannot hold goes to stderr, line by line.
     """
-    written = WRITERS[form](pinned_hosts(load_settings(config, os.environ, {})))
-    _say(written.notes)
+    settings = load_settings(config, os.environ, {})
+    written = WRITERS[form](pinned_hosts(settings))
+    _say([*written.notes, *_trusts(settings)])
     click.echo(written.text, nl=False)
     return ExitCode.OK
+
+
+def _trusts(settings: Settings) -> Iterator[str]:
+    """Say which hosts rest on roots of their own, or on none: chains are verified elsewhere, and pin files hold none."""
+    for host in settings.hosts:
+        options = settings.options_of(host)
+        if options.mode != "disabled" and options.trust.is_pins_only:
+            yield f"{host.host}: `trust: pins-only` is not written: whoever reads this will ask for a valid chain besides"
+        elif options.mode != "disabled" and options.trust.ca_file is not None:
+            yield f"{host.host}: its roots are not written: whoever reads this must trust them as well"
 
 
 def pinned_hosts(settings: Settings) -> tuple[PinnedHost, ...]:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from pinproxy.cli.options import HTTPS
 from pinproxy.cli.pin_sources import Found, ServerAnswer
 from pinproxy.pins.formats import android, apple, curl, okhttp, rfc7469, tlsa, trustkit
 from pinproxy.pins.formats.values import PinnedHost, Written, set_name
 from pinproxy.pins.pin import Pin
 from pinproxy.pins.pin_set import PinSet
 from pinproxy.policy.verdict import printable
-
-_HTTPS = 443
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +68,7 @@ def _yaml_configuration(listing: Listing, answer: ServerAnswer) -> str:
     else:
         lines.append("      # Better than the issuer: the pin of a backup key of yours, kept offline, in place of its line.")
     host = {"host": f'"{answer.authority.host}"' if ":" in answer.authority.host else answer.authority.host, "pin_set": name}
-    if answer.authority.port != _HTTPS:
+    if answer.authority.port != HTTPS:
         host["ports"] = f"[{answer.authority.port}]"
     if listing.ca_file is not None:
         host["trust"] = f"{{ca_file: {_quoted(listing.ca_file)}}}"
@@ -113,7 +112,9 @@ def write_listing(form: str, listing: Listing) -> Written:
     answer = listing.answer
     if answer is not None and not answer.is_verified:
         raise ValueError(f"pins that nobody verified are printed as comments of yaml alone, not as {form}")
-    host, ports = (answer.authority.host, (answer.authority.port,)) if answer is not None else (PLACEHOLDER, (_HTTPS,))
+    host, port = (answer.authority.host, answer.authority.port) if answer is not None else (PLACEHOLDER, HTTPS)
+    # 443 is what everybody means; only a record of DNS is for one port, and says so.
+    ports = () if port == HTTPS and form != "tlsa" else (port,)
     pins = _in_force(listing)
     written = WRITERS[form]([PinnedHost(host, PinSet(host, pins), ports=ports)])
     notes = () if answer is not None else (f"{PLACEHOLDER} stands for your host; the first key is taken for the leaf's",)

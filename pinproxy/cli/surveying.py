@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 
 import click
 
-from pinproxy.authority import Authority, parse_authority
-from pinproxy.errors import BadRequest
+from pinproxy.authority import Authority
+from pinproxy.cli.options import HTTPS, read_host
 from pinproxy.net.dial import Dialler
 from pinproxy.net.own_addresses import OwnAddresses
 from pinproxy.net.survey import Survey, survey
@@ -22,7 +22,6 @@ from pinproxy.settings.model import Settings
 from pinproxy.settings.policy import build_policy_table
 from pinproxy.settings.upstream_proxy_model import make_upstream_proxy
 
-_HTTPS = 443
 _ADDRESSES_AT_ONCE = 16  # as many sockets and handshakes; a hundred hosts are done in seconds all the same
 
 
@@ -72,11 +71,8 @@ def why_skipped(rule: HostRule) -> str:
 
 
 def _named(table: PolicyTable, name: str) -> tuple[Authority, ...]:
-    try:
-        authority = parse_authority(name, default_port=_HTTPS)
-        has_port = authority == parse_authority(name, default_port=_HTTPS + 1)
-    except BadRequest as error:
-        raise click.UsageError(f"{error.detail}; expected HOST or HOST:PORT, not a URL") from error
+    authority = read_host(name)
+    has_port = authority == read_host(name, HTTPS + 1)
     if has_port and table.lookup(authority) is None and table.names_host(authority.host):
         raise click.UsageError(f"{authority.host} is listed, and its `ports` leave {authority.port} out")
     found = (authority,) if has_port else _ports_of(table, authority.host)
@@ -87,7 +83,7 @@ def _named(table: PolicyTable, name: str) -> tuple[Authority, ...]:
 
 def _ports_of(table: PolicyTable, host: str) -> tuple[Authority, ...]:
     """List where a host is asked: the ports of every rule that covers it, and 443 if one is for every port."""
-    ports = dict.fromkeys(port for rule in table.rules_for(host) for port in (sorted(rule.ports) or (_HTTPS,)))
+    ports = dict.fromkeys(port for rule in table.rules_for(host) for port in (sorted(rule.ports) or (HTTPS,)))
     return tuple(Authority(host, port) for port in ports)
 
 

@@ -146,7 +146,8 @@ def _parse_tlsa(text: str, usage: str, selector: str, matching: str, data: str) 
 
 def _without_curls_slash(algorithm: str, value: str) -> str:
     """Drop the second slash of `sha256//…`, but not a slash that is the digest's own: one in 64 begins with it."""
-    return value[1:] if value.startswith("/") and len(value) != _base64_length(algorithm) else value
+    digits = -(-_LENGTHS.get(algorithm, 0) * 4 // 3)  # padding aside, which may have been lost
+    return value[1:] if value.startswith("/") and len(value.rstrip("=")) != digits else value
 
 
 def _base64_length(algorithm: str) -> int:
@@ -159,13 +160,24 @@ def _decode_base64(text: str, algorithm: str, value: str) -> bytes:
         meant = base64.b64encode(bytes.fromhex(value)).decode("ascii")
         found = f"{_short(text)} holds {len(value)} hexadecimal digits"
         raise PinSyntaxError(f"{found}; expected the base64 of {expected} bytes: {algorithm}/{meant}")
+    if (digest := _strictly_decoded(value)) is not None:
+        return digest
+    bare = value.rstrip("=")
+    padded = bare + "=" * (-len(bare) % 4)
+    if expected and len(_strictly_decoded(padded) or b"") == expected:
+        found = f"{_short(text)} has the wrong number of `=` at its end"
+        raise PinSyntaxError(f"{found}; expected the base64 of {expected} bytes: {text.replace(value, padded)}")
+    length = f" of {expected} bytes, which is {_base64_length(algorithm)} characters" if expected else " of a digest"
+    raise PinSyntaxError(f"{_short(text)} is not base64 ({len(value)} characters); expected the base64{length}")
+
+
+def _strictly_decoded(value: str) -> bytes | None:
+    """Decode base64 with neither more nor less padding than it needs, which Python alone would let pass; None: it is not."""
     try:
-        return base64.b64decode(value, validate=True)
-    except (binascii.Error, ValueError) as error:
-        length = f" of {expected} bytes" if expected else ""
-        raise PinSyntaxError(
-            f"{_short(text)} is not base64; expected the base64{length} digest ({len(value)} characters found)"
-        ) from error
+        decoded = base64.b64decode(value, validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    return decoded if len(value) == -(-len(decoded) // 3) * 4 else None
 
 
 def _checked(text: str, algorithm: str, digest: bytes) -> bytes:

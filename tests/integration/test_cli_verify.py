@@ -241,7 +241,7 @@ def test_an_entry_for_the_ports_that_another_leaves_is_asked_by_port_only(
         ("other.example.test", "no entry of `hosts` lists other.example.test; `pinproxy pin other.example.test`"),
         (f"{HOST}:8443", f"{HOST} is listed, and its `ports` leave 8443 out"),
         ("a b", "expected HOST or HOST:PORT"),
-        ("https://api.example.com", "expected HOST or HOST:PORT, not a URL"),
+        ("https://api.example.com", "which is a URL or a path; expected HOST or HOST:PORT"),
     ],
 )
 def test_a_name_that_cannot_be_asked_is_a_wrong_command_line(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import base64
+import string
 from contextlib import suppress
 from dataclasses import replace
 
 import pytest
-from hypothesis import example, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from pinproxy.authority import canonical_host, is_ip_address, parse_authority
@@ -83,6 +84,18 @@ def test_hexadecimal_where_base64_belongs_is_told_the_base64(pin: Pin) -> None:
     assert parse_pin(str(caught.value).rpartition(": ")[2]) == Pin("spki", pin.algorithm, pin.digest)
 
 
+@given(pins(), st.sampled_from(sorted(SPELLINGS)), st.integers(0, 3))
+def test_padding_that_was_lost_is_proposed(pin: Pin, spelling: str, count: int) -> None:
+    """A double click leaves `=` behind; what is proposed is the pin that was meant, of the kind that was meant."""
+    digits = base64.b64encode(pin.digest).decode()
+    written = spelling.format(pin.algorithm[3:]) + SPELLINGS[spelling]
+    assume(count != digits.count("="))
+    assume(not set(digits.rstrip("=")) <= set(string.hexdigits))  # which would be hexadecimal, of another length
+    with pytest.raises(PinSyntaxError) as caught:
+        parse_pin(written.format(digits.rstrip("=") + "=" * count))
+    assert parse_pin(str(caught.value).rpartition(" bytes: ")[2]) == parse_pin(written.format(digits))
+
+
 def assert_pin_or_error_that_names(text: str, expected: str) -> None:
     """Read a text and look at whichever came of it."""
     try:
@@ -110,6 +123,31 @@ def test_any_text_is_a_pin_or_an_explained_error(text: str) -> None:
 def test_a_digest_that_cannot_be_read_names_the_expected_length(spelling: str, bits: int, value: str) -> None:
     """Whatever stands behind `sha256/`, `pin-sha256=` or `cert-sha256:`, the message says how long it should be."""
     assert_pin_or_error_that_names(spelling.format(bits) + SPELLINGS[spelling].format(value), str(bits // 8))
+
+
+@given(st.sampled_from([*sorted(SPELLINGS), "cert-hex", "3 1", "2 0"]), st.sampled_from(sorted(LENGTHS)), st.binary(max_size=80))
+@example("sha{}/", "sha256", bytes(33))
+@example("sha{}/", "sha256", bytes(31))
+@example("cert-hex", "sha384", bytes(49))
+@example("3 1", "sha512", bytes(65))
+@example("2 0", "sha256", b"")
+def test_a_digest_of_another_length_is_refused_with_both_lengths(spelling: str, algorithm: str, digest: bytes) -> None:
+    """Whatever the spelling: a longer one is as wrong as a shorter one, and nothing is cut or filled."""
+    assume(len(digest) != LENGTHS[algorithm])
+    if spelling in SPELLINGS:
+        digits = base64.b64encode(digest).decode()
+        assume(not digits.startswith("/"))  # which may be the slash of curl's spelling
+        text = spelling.format(algorithm[3:]) + SPELLINGS[spelling].format(digits)
+    elif spelling == "cert-hex":
+        text = f"cert-{algorithm}:{digest.hex()}"
+    else:
+        assume(algorithm != "sha384" and digest)
+        text = f"{spelling} {'1' if algorithm == 'sha256' else '2'} {digest.hex()}"
+    with pytest.raises(PinSyntaxError) as caught:
+        parse_pin(text)
+    found, expected = str(caught.value).rsplit("; expected ", 1)
+    assert str(LENGTHS[algorithm]) in expected
+    assert found.endswith((f"decodes to {len(digest)} bytes", "hexadecimal digits", "of `=` at its end"))
 
 
 @given(st.text())

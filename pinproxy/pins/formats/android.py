@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from xml.sax.saxutils import escape, quoteattr
 
-from pinproxy.pins.formats.capability import Capability, Fitting, dated, read_day
+from pinproxy.pins.formats.capability import Capability, Fitting, dated
 from pinproxy.pins.formats.values import ImportedPins, PinnedHost, PinSetDraft, Reading, Written, wildcard_for
 from pinproxy.pins.formats.xml_tree import Element, parse_xml
-from pinproxy.pins.pin_set import OnExpiry, PinSet
+from pinproxy.pins.pin import Pin
+from pinproxy.pins.pin_set import PinSet
 
 CAPABILITY = Capability("Android", frozenset({"", "**."}), has_expiry=True)
 _ROOT = "network-security-config"
@@ -101,28 +102,20 @@ def _read_domains(element: Element, inherited: PinSet | None, reading: Reading) 
 
 
 def _read_set(element: Element, name: str, reading: Reading) -> PinSet | None:
-    pins = []
-    for entry in element.all("pin"):
-        digest = entry.attributes.get("digest")
-        if digest != "SHA-256":
-            reading.refuse(entry.line, f"found digest {digest!r}; expected SHA-256, the only one that Android has")
-        pins.append(reading.pin(entry.line, f"sha256/{entry.text.strip()}"))
+    pins = [_read_pin(entry, reading) for entry in element.all("pin")]
     if not pins:
         # So an app takes a domain out of the pins of the one around it.
         return None
-    expires = None
-    if (text := element.attributes.get("expiration")) is not None:
-        expires = read_day(text.strip())
-        if expires is None:
-            reading.refuse(element.line, f"found expiration {text!r}; expected a day such as 2027-01-31")
-        else:
-            said = f"expiration {expires.date()} switches the pins off in Android: imported as `on_expiry: disabled`"
-            reading.note(element.line, f"{said}; `enforce` would keep them")
-    kept = [pin for pin in pins if pin is not None]
-    on_expiry: OnExpiry = "disabled" if expires else "enforce"
-    return reading.pin_set(
-        element.line, PinSetDraft(name, kept, expires=expires, on_expiry=on_expiry, is_damaged=len(kept) < len(pins))
-    )
+    expires = reading.end_of_pins(element.line, "expiration", element.attributes.get("expiration"), CAPABILITY.title)
+    return reading.pin_set(element.line, PinSetDraft(name, pins, expires=expires))
+
+
+def _read_pin(entry: Element, reading: Reading) -> Pin | None:
+    digest = entry.attributes.get("digest")
+    if digest != "SHA-256":
+        reading.refuse(entry.line, f"found digest {digest!r}; expected SHA-256, the only one that Android has")
+        return None
+    return reading.pin(entry.line, f"sha256/{entry.text.strip()}")
 
 
 def _note(element: Element, reading: Reading) -> None:

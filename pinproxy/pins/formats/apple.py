@@ -64,8 +64,7 @@ def _read_domain(host: str | None, item: Item, reading: Reading) -> None:
         said = "both kinds of identity stand there, and Apple asks for a match of each; any pin suffices here"
         reading.note(item.line, f"{said}, so that the {len(found['ca'])} of CAs are left out")
     pins = found["leaf"] or found["ca"]
-    kept = [pin for pin in pins if pin is not None]
-    pin_set = reading.pin_set(item.line, PinSetDraft(host or "imported", kept, is_damaged=len(kept) < len(pins)))
+    pin_set = reading.pin_set(item.line, PinSetDraft(host or "imported", pins))
     if host is not None and pin_set is not None:
         reading.add(item.line, PinnedHost(host, pin_set, wildcard_for(has_subdomains=has_subdomains)))
 

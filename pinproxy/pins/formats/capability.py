@@ -102,7 +102,7 @@ class Fitting:
 
     def _set(self, host: PinnedHost, pin_set: PinSet) -> None:
         if pin_set.forbidden:
-            self.note(host, f"its {len(pin_set.forbidden)} forbidden keys are not written: {self.capability.title} has none")
+            self.note(host, f"its forbidden keys are not written ({len(pin_set.forbidden)}): {self.capability.title} has none")
         if pin_set.expires and not self.capability.has_expiry:
             self.note(host, f"expires {pin_set.expires.date()} is not written: {self.capability.title} has no such date")
         elif pin_set.expires and pin_set.on_expiry != "disabled":
@@ -116,14 +116,6 @@ def first_day_without(expires: datetime) -> str:
     day = expires.date()
     is_midnight = expires == datetime.combine(day, time.min, UTC)
     return str(day if is_midnight or day == date.max else day + timedelta(days=1))
-
-
-def read_day(text: str) -> datetime | None:
-    """Read `yyyy-MM-dd` as the instant at which that day begins, UTC; None: it is no day."""
-    try:
-        return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
-    except ValueError:
-        return None
 
 
 def dated(pin_set: PinSet) -> str | None:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from pinproxy.pins.formats.capability import Capability, Fitting
 from pinproxy.pins.formats.values import ImportedPins, PinnedHost, PinSetDraft, Reading, Written
+from pinproxy.pins.pin import Pin
 
 CAPABILITY = Capability("curl", frozenset({"", "*.", "**."}), positions="leaf")
 _OPTION = re.compile(r"""(?:--)?pinnedpubkey\s*[=:\s]\s*""")
@@ -37,16 +38,16 @@ def read(content: bytes, name: str, host: str | None = None) -> ImportedPins:
     line, text = lists[0]
     for more, _ in lists[1:]:
         reading.refuse(more, "a second list; expected one, for one host")
-    pins = []
+    pins: list[Pin | None] = []
     for word in text.split(";"):
         if not word.strip().startswith("sha256//"):
             said = f"found {word.strip()[:80]!r}; expected sha256//<base64>"
             reading.refuse(line, f"{said}, or the pin of a key file, which `pinproxy pin --key FILE` prints")
+            pins.append(None)
         else:
             pins.append(reading.pin(line, word.strip(), "leaf"))
-    kept = [pin for pin in pins if pin is not None]
     found = reading.host(line, host) if host is not None else None
-    pin_set = reading.pin_set(line, PinSetDraft(found or name.rpartition("/")[2], kept, is_damaged=True))
+    pin_set = reading.pin_set(line, PinSetDraft(found or name.rpartition("/")[2], pins))
     if pin_set is not None and found is not None:
         reading.add(line, PinnedHost(found, pin_set))
     return reading.finish()

@@ -77,8 +77,7 @@ class _Found:
             line = self._lines[pattern]
             wildcard, name = _split(pattern)
             host = self.reading.host(line, name)
-            good = [pin for pin in pins if pin is not None]
-            pin_set = self.reading.pin_set(line, PinSetDraft(host or pattern, good, is_damaged=len(good) < len(pins)))
+            pin_set = self.reading.pin_set(line, PinSetDraft(host or pattern, pins))
             if host is not None and pin_set is not None:
                 found = PinnedHost(host, pin_set, wildcard)
                 self.reading.add(line, found)

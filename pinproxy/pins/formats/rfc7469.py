@@ -115,8 +115,7 @@ def _read_value(line: int, value: str, set_name: str, reading: Reading, *, is_re
         reading.note(
             last, f"report-uri {seen['report-uri'][:200]!r} is not carried: log, metrics and status page tell of a mismatch"
         )
-    kept = [pin for pin in pins if pin is not None]
-    pin_set = reading.pin_set(line, PinSetDraft(set_name, kept, is_damaged=len(kept) < len(pins)))
+    pin_set = reading.pin_set(line, PinSetDraft(set_name, pins))
     return pin_set, "includesubdomains" in seen
 
 

@@ -132,8 +132,7 @@ class _Records:
             self._reading.refuse(1, "holds no TLSA record; expected `_443._tcp.host. IN TLSA 3 1 1 <hex>`")
         for (host, port), pins in self._pins.items():
             line = self._lines[host, port]
-            kept = [pin for pin in pins if pin is not None]
-            pin_set = self._reading.pin_set(line, PinSetDraft(host, kept, is_damaged=len(kept) < len(pins)))
+            pin_set = self._reading.pin_set(line, PinSetDraft(host, pins))
             if pin_set is not None:
                 self._reading.add(line, PinnedHost(host, pin_set, ports=(port,)))
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pinproxy.pins.formats.capability import Capability, Fitting, dated, read_day
+from pinproxy.pins.formats.capability import Capability, Fitting, dated
 from pinproxy.pins.formats.plist import Item, flag, read_domains, write_plist
 from pinproxy.pins.formats.values import ImportedPins, PinnedHost, PinSetDraft, Reading, Written, wildcard_for
-from pinproxy.pins.pin_set import OnExpiry, PinSet
+from pinproxy.pins.pin_set import PinSet
 
 CAPABILITY = Capability("TrustKit", frozenset({"", "**."}), has_report_only=True, has_expiry=True)
 _DOMAINS = "TSKPinnedDomains"
@@ -79,16 +79,6 @@ def _read_domain(host: str | None, item: Item, reading: Reading) -> None:
 def _read_set(host: str, item: Item, reading: Reading) -> PinSet | None:
     hashes = item.entries.get("TSKPublicKeyHashes", Item(item.line, []))
     pins = [reading.pin(entry.line, f"sha256/{entry.value}") for entry in hashes.items]
-    expires = None
-    if (said := item.entries.get("TSKExpirationDate")) is not None:
-        expires = read_day(said.value) if isinstance(said.value, str) else None
-        if expires is None:
-            reading.refuse(said.line, "TSKExpirationDate is no day; expected a text such as 2027-01-31")
-        else:
-            what = f"TSKExpirationDate {expires.date()} switches the pins off in TrustKit: imported as `on_expiry: disabled`"
-            reading.note(said.line, f"{what}; `enforce` would keep them")
-    kept = [pin for pin in pins if pin is not None]
-    on_expiry: OnExpiry = "disabled" if expires else "enforce"
-    return reading.pin_set(
-        hashes.line, PinSetDraft(host, kept, expires=expires, on_expiry=on_expiry, is_damaged=len(kept) < len(pins))
-    )
+    said = item.entries.get("TSKExpirationDate", Item(item.line, None))
+    expires = reading.end_of_pins(said.line, "TSKExpirationDate", said.value, CAPABILITY.title)
+    return reading.pin_set(hashes.line, PinSetDraft(host, pins, expires=expires))

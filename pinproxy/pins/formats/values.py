@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from itertools import count
 from typing import Literal
 
 from pinproxy.authority import canonical_host, is_ip_address
@@ -79,15 +80,14 @@ class PinSetDraft:
     """A pin set as a file has it, before anybody looked whether it can stand; `PinSet` says what the fields mean.
 
     Attributes:
-        is_damaged: Whether a pin of it could not be read, which was said already.
+        pins: None in the place of one that could not be read, which was said already.
+        expires: When other programs stop to compare; None: never.
     """
 
     name: str
-    pins: Sequence[Pin]
+    pins: Sequence[Pin | None]
     forbidden: Sequence[Pin] = ()
     expires: datetime | None = None
-    on_expiry: OnExpiry = "enforce"
-    is_damaged: bool = False
 
 
 class Reading:
@@ -101,9 +101,10 @@ class Reading:
         """
         self.file = file
         self._problems: list[Problem] = []
-        self._notes: list[str] = []
+        self._notes: dict[str, int] = {}
         self._hosts: list[PinnedHost] = []
-        self._pin_sets: list[PinSet] = []
+        self._by_pattern: dict[str, list[PinnedHost]] = {}
+        self._pin_sets: dict[str, PinSet] = {}
 
     def refuse(self, line: int, message: str) -> None:
         """Write down a problem; the reading goes on, to tell all of them."""
@@ -116,8 +117,7 @@ class Reading:
 
     def note(self, line: int, message: str) -> None:
         """Write down what is not carried, or carried in another way; what is said of several lines is said once."""
-        if all(not said.endswith(f": {message}") for said in self._notes):
-            self._notes.append(f"{self.file}:{line}: {message}")
+        self._notes.setdefault(message, line)
 
     def decode(self, content: bytes) -> str:
         """Decode UTF-8, with or without a byte order mark.
@@ -140,6 +140,28 @@ class Reading:
             return None
         return Pin(read.subject, read.algorithm, read.digest, position if read.position == "any" else read.position, note)
 
+    def end_of_pins(self, line: int, key: str, text: object, program: str) -> datetime | None:
+        """Read the day on which a program stops to compare pins, with a note of what becomes of it here.
+
+        Args:
+            line: Where it stands.
+            key: Its name there.
+            text: `yyyy-MM-dd`; None: none is given.
+            program: Whose day it is.
+
+        Returns:
+            The instant at which that day begins, UTC; None: none is given, or none that can be read, which is a problem.
+        """
+        if text is None:
+            return None
+        end = read_day(text.strip()) if isinstance(text, str) else None
+        if end is None:
+            self.refuse(line, f"found {key} {str(text)[:40]!r}; expected a day such as 2027-01-31")
+            return None
+        said = f"{key} {end.date()} switches the pins off in {program}: imported as `on_expiry: disabled`"
+        self.note(line, f"{said}; `enforce` would keep them")
+        return end
+
     def host(self, line: int, text: str) -> str | None:
         """Read a host without wildcard; None, and a problem, where it is none."""
         bracketed = f"[{text}]" if text.count(":") > 1 and not text.startswith("[") else text
@@ -151,12 +173,13 @@ class Reading:
 
     def pin_set(self, line: int, made: PinSetDraft) -> PinSet | None:
         """Keep a pin set; None, and a problem, where it could not stand in a configuration."""
-        pins = tuple({(*pin.identity, pin.position): pin for pin in made.pins}.values())
-        if not pins:
-            if not made.is_damaged:
+        read = [pin for pin in made.pins if pin is not None]
+        if not read:
+            if not made.pins:
                 self.refuse(line, "found no pins; expected two or more")
             return None
-        if len(pins) < len(made.pins):
+        pins = tuple({(*pin.identity, pin.position): pin for pin in read}.values())
+        if len(pins) < len(read):
             self.note(line, "a pin stands there twice; it is written once")
         wanted = {pin.identity for pin in pins}
         both = [pin for pin in made.forbidden if pin.identity in wanted]
@@ -166,9 +189,10 @@ class Reading:
         if len(wanted) == 1:
             self.note(line, "found one pin and no backup; it is imported with `allow_single_pin: true`, add a second one")
         forbidden = tuple({pin.identity: pin for pin in made.forbidden}.values())
-        kept = PinSet(self._free_name(made.name), pins, forbidden, made.expires, made.on_expiry)
-        self._pin_sets.append(kept)
-        return kept
+        on_expiry: OnExpiry = "enforce" if made.expires is None else "disabled"
+        name = self._free_name(made.name)
+        self._pin_sets[name] = PinSet(name, pins, forbidden, made.expires, on_expiry)
+        return self._pin_sets[name]
 
     def covers(self, host: PinnedHost) -> bool:
         """Tell whether a wildcard that was kept speaks of this host too."""
@@ -179,10 +203,11 @@ class Reading:
         if host.wildcard and is_ip_address(host.host):
             self.refuse(line, f"{host.host} is an address and has no subdomains; write it alone")
             return
-        for other in self._hosts:
-            if other.pattern == host.pattern and (not other.ports or not host.ports or set(other.ports) & set(host.ports)):
-                self.refuse(line, f"{host.pattern} stands in the file twice; keep one of them")
-                return
+        others = self._by_pattern.setdefault(host.pattern, [])
+        if any(not other.ports or not host.ports or set(other.ports) & set(host.ports) for other in others):
+            self.refuse(line, f"{host.pattern} stands in the file twice; keep one of them")
+            return
+        others.append(host)
         self._hosts.append(host)
 
     def finish(self) -> ImportedPins:
@@ -193,12 +218,20 @@ class Reading:
         """
         if self._problems:
             raise PinFormatError(tuple(dict.fromkeys(self._problems)))
-        return ImportedPins(tuple(self._hosts), tuple(self._pin_sets), tuple(self._notes))
+        notes = tuple(f"{self.file}:{line}: {message}" for message, line in self._notes.items())
+        return ImportedPins(tuple(self._hosts), tuple(self._pin_sets.values()), notes)
 
     def _free_name(self, wanted: str) -> str:
-        taken = {pin_set.name for pin_set in self._pin_sets}
         base = set_name(wanted)
-        return next(name for name in (base, *(f"{base}-{n}" for n in range(2, len(taken) + 3))) if name not in taken)
+        return next(name for n in count(1) if (name := f"{base}-{n}" if n > 1 else base) not in self._pin_sets)
+
+
+def read_day(text: str) -> datetime | None:
+    """Read `yyyy-MM-dd` as the instant at which that day begins, UTC; None: it is no day."""
+    try:
+        return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
+    except ValueError:
+        return None
 
 
 def wildcard_for(*, has_subdomains: bool) -> Wildcard:

@@ -85,6 +85,19 @@ def test_a_host_without_a_chain_gets_an_entry_that_loads(
     assert ("keep the `trust` it has" in printed) is not is_configured
 
 
+@pytest.mark.parametrize(
+    ("mode", "said"), [("enforce", "}   # enforced, and to stay so"), ("report-only", ", mode: report-only}")]
+)
+def test_an_enforced_host_is_not_proposed_to_be_less(
+    mode: str, said: str, observations: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever pastes the entry over the old one must not open the host by it."""
+    config = tmp_path / "c.yaml"
+    config.write_text(f"version: 1\nhosts:\n  - {{host: {HOST}, pins: [{LEAF.pin}, {ISSUER.pin}], mode: {mode}}}\n")
+    assert learn(observations, "--config", str(config)) == ExitCode.OK
+    assert capsys.readouterr().out.splitlines()[-1] == f'#   - {{host: "{HOST}", pin_set: api-example-test{said}'
+
+
 def test_keys_in_doubt_are_comments(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What was denied is told and not pinned; a host of which there is nothing else has no set, and the exit code says so."""
     seen = Observations(TODAY)

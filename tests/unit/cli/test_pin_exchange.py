@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,42 @@ def test_a_server_is_printed_in_every_format(form: str) -> None:
     assert "api.example.test" in text
     leaf, root = (item.pin.digest.hex() if form == "tlsa" else str(item.pin).partition("/")[2] for item in (LEAF, ROOT))
     assert (leaf in text, root in text) == (True, False)
+
+
+@pytest.mark.parametrize("form", [form for form in WRITERS if form != "tlsa"])
+def test_the_port_that_everybody_means_is_not_said_to_be_lost(form: str) -> None:
+    """No format but TLSA has ports; a note at every run is read by nobody. Its twin: another port is lost, and said."""
+    said = "written for every port"
+    assert not any(said in note for note in write_listing(form, server()).notes)
+    other = server()
+    assert other.answer is not None
+    other = replace(other, answer=replace(other.answer, authority=Authority("api.example.test", 8443)))
+    assert any(said in note for note in write_listing(form, other).notes)
+
+
+def test_of_very_many_problems_the_first_are_told(directory: Path, capsys: Capture) -> None:
+    """A file of another format has one in every line; the count says that it is one."""
+    (directory / "words").write_text("word\n" * 6_000, "utf-8")
+    assert invoke(["import", "okhttp", "words"]) == ExitCode.USAGE
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "words:1:1: found 'word' alone; expected a host and its pins"
+    assert lines[50:] == ["… and 5,951 more; is words in the format okhttp?"]
+
+
+def test_what_a_pin_file_says_nothing_of_is_told(directory: Path, capsys: Capture) -> None:
+    """Its reader verifies chains by roots of its own; the twin rests on the system's, and is not mentioned."""
+    (directory / "root.pem").write_bytes(ROOT.pem)
+    pins = f"pins: [{LEAF.pin}, {INTERMEDIATE.pin}]"
+    (directory / "c.yaml").write_text(
+        f"version: 1\nhosts:\n  - {{host: a.example, {pins}, trust: pins-only}}\n"
+        f"  - {{host: b.example, {pins}, trust: {{ca_file: root.pem}}}}\n  - {{host: c.example, {pins}}}\n",
+        "utf-8",
+    )
+    assert invoke(["export", "okhttp", "-c", "c.yaml"]) == ExitCode.OK
+    assert capsys.readouterr().err.splitlines() == [
+        "note: a.example: `trust: pins-only` is not written: whoever reads this will ask for a valid chain besides",
+        "note: b.example: its roots are not written: whoever reads this must trust them as well",
+    ]
 
 
 def test_what_nobody_verified_has_no_other_format() -> None:
