@@ -12,18 +12,16 @@ CONNECT api.example.com:443            the client to us
 
 from __future__ import annotations
 
-from pinproxy.errors import Refused
+from pinproxy.errors import Refused, TlsHandshakeFailed
 from pinproxy.net.handshake import shake_hands_with_client
 from pinproxy.net.relay import Relay
 from pinproxy.net.transport import SocketTransport
 from pinproxy.net.upstream import Upstream
 from pinproxy.policy.rule import HostRule
+from pinproxy.proxy.alpn_offers import USUAL_OFFER
 from pinproxy.proxy.connect import AfterEstablished, ConnectRequest
 from pinproxy.proxy.first_flight import read_client_hello, require_sni
 from pinproxy.tls.client_hello import ClientHello
-
-# What most clients offer, in their order; the last offer seen for an authority is tried before this.
-_USUAL_OFFER = ("h2", "http/1.1")
 
 
 async def intercept(request: ConnectRequest, rule: HostRule) -> None:
@@ -37,10 +35,10 @@ async def intercept(request: ConnectRequest, rule: HostRule) -> None:
         Refused: Before the 200; the client can still be answered in its protocol.
         AfterEstablished: After it; the client can be answered by a TLS alert.
     """
-    proxy, record, authority = request.proxy, request.record, request.authority
-    record.mode = "interception"
+    proxy, authority = request.proxy, request.authority
+    request.record.mode = "interception"
     # 1.
-    upstream = await proxy.open_upstream(authority, rule, proxy.alpn_offer(authority, _USUAL_OFFER), record, request.dial)
+    upstream = await _open_by_guess(request, rule)
     try:
         # 2.
         await request.establish()
@@ -64,6 +62,22 @@ async def intercept(request: ConnectRequest, rule: HostRule) -> None:
     request.hand_over(relay, upstream)
 
 
+async def _open_by_guess(request: ConnectRequest, rule: HostRule) -> Upstream:
+    """Open the upstream before the client has said what it speaks."""
+    proxy, authority = request.proxy, request.authority
+    guess = proxy.alpn_offers.guess(authority)
+    try:
+        return await proxy.open_upstream(authority, rule, guess, request.record, request.dial)
+    except TlsHandshakeFailed:
+        # > RFC 7301 §3.2: In the event that the server supports no protocols that the client advertises, then the server SHALL
+        # > respond with a fatal "no_application_protocol" alert.
+        # Another client's offer must not stand in the way of this one.
+        if guess == USUAL_OFFER:
+            raise
+    proxy.alpn_offers.forget(authority)
+    return await proxy.open_upstream(authority, rule, USUAL_OFFER, request.record, request.dial)
+
+
 async def _read_client_hello(request: ConnectRequest) -> ClientHello:
     hello = (await read_client_hello(request)).hello
     # > RFC 6066 §3: … "HostName" contains the fully qualified DNS hostname of the server, as understood by the client. An address
@@ -76,9 +90,9 @@ async def _read_client_hello(request: ConnectRequest) -> ClientHello:
 async def _mirror_alpn(upstream: Upstream, hello: ClientHello, request: ConnectRequest) -> Upstream:
     """Return an upstream that chose as it would have chosen from the client's own offer."""
     proxy = request.proxy
-    proxy.remember_alpn_offer(upstream.authority, hello.alpn)
     is_usable = upstream.alpn is None or upstream.alpn in hello.alpn
-    if is_usable and set(hello.alpn) <= set(upstream.alpn_offered):
-        return upstream
-    upstream.sock.close()
-    return await proxy.open_upstream(upstream.authority, upstream.rule, hello.alpn, request.record, request.dial)
+    if not is_usable or not set(hello.alpn) <= set(upstream.alpn_offered):
+        upstream.sock.close()
+        upstream = await proxy.open_upstream(upstream.authority, upstream.rule, hello.alpn, request.record, request.dial)
+    proxy.alpn_offers.learn(upstream.authority, hello.alpn)
+    return upstream

@@ -22,14 +22,13 @@ from pinproxy.net.preflight import Preflights
 from pinproxy.net.upstream import Upstream, UpstreamObserver, UpstreamOpener
 from pinproxy.net.upstream_pool import UpstreamPool
 from pinproxy.policy.rule import DialOverride, HostRule
+from pinproxy.proxy.alpn_offers import AlpnOffers
 from pinproxy.proxy.client_auth import ClientAuth
 from pinproxy.proxy.http_upstream import HttpUpstream
 from pinproxy.proxy.live import LiveConnections
 from pinproxy.proxy.policy_in_force import PolicyInForce
 from pinproxy.proxy.verified_sessions import VerifiedSessions
 from pinproxy.report.reporter import Reporter
-
-_REMEMBERED_OFFERS = 4096
 
 
 @dataclass(slots=True)
@@ -53,6 +52,7 @@ class Proxy:
         own_name: What we are called in Via.
         client_auth: Knows who may use the proxy; None: nobody is asked.
         is_draining: Whether SIGTERM was seen.
+        alpn_offers: What intercepted clients will offer, by what others did.
     """
 
     policy: PolicyInForce
@@ -71,7 +71,7 @@ class Proxy:
     own_name: OwnName = field(default_factory=lambda: make_own_name(os.urandom(8)))
     client_auth: ClientAuth | None = None
     is_draining: bool = False
-    _alpn_offers: dict[Authority, tuple[str, ...]] = field(default_factory=dict)
+    alpn_offers: AlpnOffers = field(default_factory=AlpnOffers)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _id_prefix: str = field(default_factory=lambda: os.urandom(5).hex())
     _id_counter: itertools.count[int] = field(default_factory=itertools.count)
@@ -166,16 +166,6 @@ class Proxy:
                 upstream.sock.close()
             # A reload came in between: what the old rule says, for or against, counts for nobody.
             rule = current
-
-    def alpn_offer(self, authority: Authority, otherwise: tuple[str, ...]) -> tuple[str, ...]:
-        """Guess what the next client of an authority will offer: what the last one did. A wrong guess costs a second dial."""
-        return self._alpn_offers.get(authority, otherwise)
-
-    def remember_alpn_offer(self, authority: Authority, offer: tuple[str, ...]) -> None:
-        """Remember what a client offered."""
-        if authority not in self._alpn_offers and len(self._alpn_offers) >= _REMEMBERED_OFFERS:
-            self._alpn_offers.clear()
-        self._alpn_offers[authority] = offer
 
     def keep(self, connection: HttpUpstream) -> None:
         """Keep an idle connection for the next request, if it was verified under the rule now in force."""

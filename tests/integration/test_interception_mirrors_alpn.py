@@ -7,13 +7,14 @@ import ssl
 
 import pytest
 
-from tests.harness.clients import open_intercepted, open_tunnel, read_to_end, start_tls
+from tests.harness.clients import intercept, open_intercepted, open_tunnel, read_to_end, start_tls
 from tests.harness.pki import make_leaf, make_root, server_context
 from tests.harness.running import HOST, RunningProxy
 from tests.harness.scene import origin_and_proxy
 
 ROOT = make_root()
 LEAF, IMPOSTOR = make_leaf(ROOT, HOST), make_leaf(ROOT, HOST)
+OF_MANY = make_leaf(ROOT, "*.example.test")
 H2, H11 = "h2", "http/1.1"
 in_thread = asyncio.to_thread
 
@@ -25,9 +26,9 @@ async def names_protocol(reader: asyncio.StreamReader, writer: asyncio.StreamWri
         await writer.drain()
 
 
-def ask_protocol(proxy: RunningProxy, offer: tuple[str, ...]) -> tuple[str | None, str]:
+def ask_protocol(proxy: RunningProxy, offer: tuple[str, ...], host: str = HOST) -> tuple[str | None, str]:
     """Offer protocols; return what we were given and what the origin says it speaks."""
-    with open_intercepted(proxy, alpn=offer) as tls:
+    with open_intercepted(proxy, host, alpn=offer) as tls:
         tls.sendall(b"?")
         return tls.selected_alpn_protocol(), read_to_end(tls).decode("ascii")
 
@@ -76,6 +77,48 @@ async def test_the_last_offer_is_the_next_guess() -> None:
         for dials in (2, 3, 4):
             assert await in_thread(ask_protocol, proxy, (H11,)) == (H11, H11)
             assert origin.connections == dials
+
+
+@pytest.mark.parametrize("offer", [(H11,), ()], ids=["http/1.1", "none"])
+async def test_the_last_offer_to_any_host_is_the_guess_for_a_new_one(offer: tuple[str, ...]) -> None:
+    """An application that speaks HTTP/1.1 to one host does so to the others: each costs one dial from its first connection on."""
+    async with origin_and_proxy(
+        server_context(OF_MANY, alpn=(H2, H11)), [OF_MANY.pin], ROOT.anchors, names_protocol, host="*.example.test"
+    ) as (origin, proxy):
+        for host, dials in (("a.example.test", 2), ("b.example.test", 3), ("c.example.test", 4)):
+            await in_thread(ask_protocol, proxy, offer, host)
+            assert origin.connections == dials
+
+
+def fails() -> ssl.SSLContext:
+    """Make the context of an origin that refuses a handshake, as one does that knows no protocol it is offered."""
+    context = server_context(LEAF)
+    context.sni_callback = lambda _tls, _name, _context: ssl.ALERT_DESCRIPTION_HANDSHAKE_FAILURE
+    return context
+
+
+@pytest.mark.attack(
+    "a client whose ALPN offer its server refuses from then on, for those who come after it",
+    expect="neutralise",
+    topic="interception",
+    motive="RFC 7301 §3.2",
+)
+async def test_an_offer_that_the_origin_refuses_is_guessed_for_nobody_else() -> None:
+    """It may be the guess that the origin refuses and not us: it is asked once more, with what most clients offer."""
+    takes = server_context(LEAF, alpn=(H2, H11))
+    contexts = [takes, takes, fails(), takes, takes]
+    async with origin_and_proxy(contexts.__getitem__, [LEAF.pin], ROOT.anchors, names_protocol) as (origin, proxy):
+        for offer, chosen, dials in (((H11,), H11, 2), ((H2, H11), H2, 4), ((H2, H11), H2, 5)):
+            assert await in_thread(ask_protocol, proxy, offer) == (chosen, chosen)
+            assert origin.connections == dials
+
+
+async def test_an_origin_that_refuses_what_most_offer_is_asked_once() -> None:
+    """The twin: there is nothing better to guess."""
+    async with origin_and_proxy(fails(), [LEAF.pin], ROOT.anchors, names_protocol) as (origin, proxy):
+        answer = await in_thread(intercept, proxy)
+        assert (answer.status, answer.code) == (502, "tls_handshake_failed")
+        assert origin.connections == 1
 
 
 @pytest.mark.attack(
