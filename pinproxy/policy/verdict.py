@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Final
 
 from pinproxy.authority import Authority
 from pinproxy.errors import ChainUnavailable, PinError, PinForbidden, PinMismatch, PinSetExpired
@@ -34,6 +35,13 @@ class Decision(StrEnum):
     ALLOW = "allow"
     ALLOW_AND_REPORT = "allow_and_report"
     DENY = "deny"
+
+
+# For whoever compares with them at each request: to read a member off its Enum costs ten times as much on Python 3.11.
+MATCHED: Final = Verdict.MATCHED
+ALLOW: Final = Decision.ALLOW
+ALLOW_AND_REPORT: Final = Decision.ALLOW_AND_REPORT
+DENY: Final = Decision.DENY
 
 
 class Assurance(StrEnum):

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Literal, TextIO
 
-from pinproxy.policy.verdict import Decision, printable
+from pinproxy.policy.verdict import ALLOW, printable
 from pinproxy.report.connection_line import connection_line
 from pinproxy.report.event import ConnectionEvent
 from pinproxy.report.lean_structlog import EventDict, FilteringBoundLogger, Processor, structlog
@@ -30,7 +30,6 @@ _LONGEST_LINE = 4096  # a pin failure over a real chain takes about 2,000; what 
 _LONGEST_VALUE = 512
 _LONGEST_TEXT = 4096  # of `detail` and `exception`: ten certificates and ten pins, or the end of a deep traceback
 _TEXTS = frozenset({"detail", "exception"})
-_ALLOW = Decision.ALLOW  # reading a member of an Enum costs ten times as much on Python 3.11
 
 # Made once: `json.dumps` with options makes an encoder for every call.
 _to_json = json.JSONEncoder(separators=(",", ":"), default=str, check_circular=False).encode
@@ -77,7 +76,7 @@ class Log:
 
     def connection(self, event: ConnectionEvent) -> None:
         """Write the one line of a connection or request."""
-        level, number = ("info", logging.INFO) if event.decision is _ALLOW else ("warning", logging.WARNING)
+        level, number = ("info", logging.INFO) if event.decision is ALLOW else ("warning", logging.WARNING)
         if number < self._lowest:
             return
         line = connection_line(event, level, self._timestamps.format(event.at))

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from pinproxy.policy.mismatch import MismatchClass
 from pinproxy.policy.table import PolicyTable
-from pinproxy.policy.verdict import Decision, Verdict
+from pinproxy.policy.verdict import ALLOW_AND_REPORT, Decision, Verdict
 from pinproxy.report.event import ConnectionEvent
 
 UNLISTED = "(unlisted)"  # no label of a rule has parentheses: they are not in a host pattern
@@ -96,7 +96,7 @@ class Metrics:
         counts.connections[key] = counts.connections.get(key, 0) + 1
         if event.judgement is not None:
             counts.verdicts[event.judgement.verdict] += 1
-        if event.decision is Decision.ALLOW_AND_REPORT:
+        if event.decision is ALLOW_AND_REPORT:
             counts.would_deny += 1
         if event.mismatch_class is not None:
             counts.mismatches[event.mismatch_class] += 1

@@ -14,7 +14,7 @@ from datetime import date, datetime
 from pinproxy.pins.pin_set import PinSet
 from pinproxy.policy.known_chain import KnownChain
 from pinproxy.policy.rule import HostRule, Mode
-from pinproxy.policy.verdict import Decision, Judgement, Verdict
+from pinproxy.policy.verdict import ALLOW_AND_REPORT, DENY, MATCHED, Judgement
 
 PATHS_KEPT = 8  # an RSA and an ECDSA chain, before and after two renewals
 DAYS_KEPT = 90  # the longest certificates of today live 398 days, most renew within these
@@ -38,11 +38,11 @@ class Counts:
 
     def add(self, judgement: Judgement) -> None:
         """Count one."""
-        if judgement.verdict is Verdict.MATCHED:
+        if judgement.verdict is MATCHED:
             self.matched += 1
-        elif judgement.decision is Decision.DENY:
+        elif judgement.decision is DENY:
             self.denied += 1
-        elif judgement.decision is Decision.ALLOW_AND_REPORT:
+        elif judgement.decision is ALLOW_AND_REPORT:
             self.would_deny += 1
         else:
             self.unpinned += 1

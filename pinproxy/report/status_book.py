@@ -17,7 +17,7 @@ from pinproxy.pins.pin import Pin
 from pinproxy.pins.pin_set import PinSet
 from pinproxy.policy.rule import HostRule
 from pinproxy.policy.table import PolicyTable
-from pinproxy.policy.verdict import Decision, Verdict
+from pinproxy.policy.verdict import ALLOW, DENY, MATCHED, Decision, Verdict
 from pinproxy.report.event import ConnectionEvent
 
 REFUSALS_KEPT = 50  # for listed hosts, and as many for the rest: a day's reading, and at 4 KiB of text each 400 KiB
@@ -34,9 +34,9 @@ class Tally:
 
     def count(self, decision: Decision) -> None:
         """Add one."""
-        if decision is Decision.ALLOW:
+        if decision is ALLOW:
             self.allowed += 1
-        elif decision is Decision.DENY:
+        elif decision is DENY:
             self.denied += 1
         else:
             self.reported += 1
@@ -174,7 +174,7 @@ class StatusBook:
             The record of its rule if this event changed whether the rule has a backup pin, else None.
         """
         label = event.rule.label if event.rule else None
-        if event.decision is not Decision.ALLOW:
+        if event.decision is not ALLOW:
             self._record_refusal(event, label)
         if event.rule is None:
             self.unlisted.count(event.decision)
@@ -191,10 +191,10 @@ class StatusBook:
         if event.judgement.matched_pin:
             record.last_matches[event.judgement.matched_pin] = event.at
         # What only a handshake can change is looked at only after one; requests on a pooled connection stop here.
-        if event.handshake_seconds is None or event.chain is None or event.decision is Decision.DENY:
+        if event.handshake_seconds is None or event.chain is None or event.decision is DENY:
             return None
         record.certificate_expires = event.chain.leaf.not_after
-        if event.rule.pin_set is None or event.judgement.verdict is not Verdict.MATCHED:
+        if event.rule.pin_set is None or event.judgement.verdict is not MATCHED:
             return None
         return record if _record_met_pins(record, event.rule.pin_set, event.chain, event.at) else None
 
