@@ -130,7 +130,6 @@ def forward_response_head(
     *,
     client_minor: int,
     keep_alive: bool,
-    extra: Iterable[tuple[bytes, bytes]] = (),
 ) -> bytes:
     """Write the head of a response as it goes to the client; a 101 keeps its Upgrade.
 
@@ -139,7 +138,6 @@ def forward_response_head(
         framing: How its body will be delimited: `downstream_framing` of what the origin chose.
         client_minor: The client's version: 0 or 1.
         keep_alive: Whether the client connection lives on after this response; never true with `UNTIL_CLOSE`.
-        extra: Fields to add at the end, such as X-Pinproxy-Id.
 
     Returns:
         The head, its empty line included; nothing for an interim response to an HTTP/1.0 client.
@@ -151,16 +149,6 @@ def forward_response_head(
         # > A proxy MUST forward 1xx responses unless the proxy itself requested the generation of the 1xx response.
         # > a server MUST NOT send a 1xx response to an HTTP/1.0 client (RFC 9110 §15.2)
         return b""
-    begun = head.once(_begin_response_head, framing, client_minor, keep_alive)
-    return b"\r\n".join((begun, *map(_field_line, extra), _END_OF_HEAD))
-
-
-def _begin_response_head(
-    head: ResponseHead,
-    framing: Framing,
-    client_minor: int,
-    keep_alive: bool,
-) -> bytes:
     options = connection_options(head)
     drops = _HOP_BY_HOP if options <= _HOP_BY_HOP else _HOP_BY_HOP | options
     lines = [b"HTTP/1.1 %d %b" % (head.status, head.reason)]
@@ -172,8 +160,13 @@ def _begin_response_head(
         lines += _connection_lines(head, options, persistence, keep_upgrade=head.status == 426)
     elif head.status == 101:
         lines += _connection_lines(head, options, b"", keep_upgrade=True)
-    lines.append(_NAMELESS.lines[head.minor])
+    lines += (_NAMELESS.lines[head.minor], _END_OF_HEAD)
     return b"\r\n".join(lines)
+
+
+def add_field(head: bytes, name: bytes, value: bytes) -> bytes:
+    """Add a field of ours at the end of a head that was written."""
+    return b"%b%b\r\n\r\n" % (head.removesuffix(b"\r\n"), _field_line((name, value)))
 
 
 def encode_chunk(data: bytes) -> bytes:

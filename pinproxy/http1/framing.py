@@ -34,9 +34,10 @@ class Framing(NamedTuple):
     @property
     def is_empty(self) -> bool:
         """Whether there is certainly no body."""
-        return self.kind is BodyKind.NONE or (self.kind is BodyKind.LENGTH and not self.length)
+        return not self.length and self.kind in _MAY_BE_EMPTY
 
 
+_MAY_BE_EMPTY: Final = (BodyKind.NONE, BodyKind.LENGTH)
 NO_BODY: Final = Framing(BodyKind.NONE)
 CHUNKED: Final = Framing(BodyKind.CHUNKED)
 UNTIL_CLOSE: Final = Framing(BodyKind.UNTIL_CLOSE)

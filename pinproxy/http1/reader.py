@@ -47,7 +47,6 @@ _ENDING: Final = _Step.END
 _SWITCHED: Final = _Step.SWITCHED
 
 _STEP_OF_BODY: Final = {
-    BodyKind.NONE: _ENDING,
     BodyKind.LENGTH: _LENGTH,
     BodyKind.CHUNKED: _CHUNKED,
     BodyKind.UNTIL_CLOSE: _UNTIL_CLOSE,
@@ -67,11 +66,11 @@ class MessageReader(ABC, Generic[HeadT]):
         "_at",
         "_buffer",
         "_decoder",
+        "_ends_http",
         "_failure",
         "_head_bytes",
         "_is_eof",
-        "_last_head",
-        "_last_raw",
+        "_last",
         "_left",
         "_searched",
         "_step",
@@ -89,17 +88,22 @@ class MessageReader(ABC, Generic[HeadT]):
         self._at = 0  # first byte of the buffer not consumed
         self._searched = 0  # no head ends before this
         self._step = _HEAD
+        self._ends_http = False  # with the current message
         self._left = 0
         self._decoder: ChunkedDecoder | None = None
         self._is_eof = False
         self._failure: Callable[[], Refused] | None = None
-        self._last_raw = b""
-        self._last_head: HeadT | None = None
+        self._last: tuple[bytes, bytes, HeadT, Framing, int, _Step] | None = None
         self.framing = NO_BODY
 
     @property
     def _is_between_messages(self) -> bool:
         return self._step is _HEAD
+
+    @property
+    def _is_at_rest(self) -> bool:
+        """Whether no message has begun, nothing is left over, and nothing has failed or ended."""
+        return self._step is _HEAD and self._at == len(self._buffer) and not self._is_eof and self._failure is None
 
     @property
     def buffered(self) -> int:
@@ -163,10 +167,6 @@ class MessageReader(ABC, Generic[HeadT]):
         """Let go of what nobody will read: a client that was refused may take its time to leave."""
         self._buffer, self._at = b"", 0
 
-    def _switch(self) -> None:
-        """Stop: HTTP ends here, and what follows is for `take_rest`."""
-        self._step = _SWITCHED
-
     # --- heads
 
     @abstractmethod
@@ -190,23 +190,32 @@ class MessageReader(ABC, Generic[HeadT]):
             raise self._side.too_large(f"the head is over {self._head_bytes} bytes (limits.head_bytes)")
         return None
 
-    def _parse(self, raw: bytes, parse: Callable[[bytes], HeadT]) -> HeadT:
-        """Parse a head, unless it is byte for byte the one before: who polls says the very same again and again."""
-        head = self._last_head
-        if head is None or raw != self._last_raw:
-            head = parse(raw)
-            self._last_raw, self._last_head = (raw, head) if len(raw) <= _MAX_REMEMBERED_BYTES else (b"", None)
+    def _begin(self, raw: bytes, answered: bytes = b"") -> HeadT:
+        """Read a head and begin its body; the very one before is not read again: who polls says the same again and again.
+
+        Args:
+            raw: From its first byte to the empty line.
+            answered: Method of the request that a response answers, which bears on its body.
+        """
+        last = self._last
+        if last is None or last[0] != raw or last[1] != answered:
+            head, framing = self._read(raw, answered)
+            connection_options(head)  # refused here if malformed, before anybody acts on the head
+            step = _ENDING if framing.is_empty else _STEP_OF_BODY[framing.kind]
+            last = (raw, answered, head, framing, framing.length, step)
+            self._last = last if len(raw) <= _MAX_REMEMBERED_BYTES else None
+        _, _, head, self.framing, self._left, self._step = last
+        if self._step is _CHUNKED:
+            self._decoder = ChunkedDecoder(self._side, self._head_bytes, connection_options(head))
         return head
 
-    def _begin_body(self, head: HeadT, framing: Framing) -> None:
-        hop_by_hop = connection_options(head)  # refused here if malformed, before anybody acts on the head
-        self.framing = framing
-        self._left = framing.length
-        self._step = step = _STEP_OF_BODY[framing.kind]
-        if step is _CHUNKED:
-            self._decoder = ChunkedDecoder(self._side, self._head_bytes, hop_by_hop)
-        elif step is _LENGTH and not framing.length:
-            self._step = _ENDING
+    @abstractmethod
+    def _read(self, raw: bytes, answered: bytes) -> tuple[HeadT, Framing]:
+        """Parse a head, and decide how the body behind it is delimited."""
+
+    def _expect_head(self) -> None:
+        """Expect another head behind this one, which has neither a body nor an end: a 1xx."""
+        self._step = _HEAD
 
     # --- bodies
 
@@ -237,7 +246,7 @@ class MessageReader(ABC, Generic[HeadT]):
 
     def _finish(self) -> End:
         decoder, self._decoder = self._decoder, None
-        self._step = _HEAD
+        self._step = _SWITCHED if self._ends_http else _HEAD
         if self._at == len(self._buffer):
             self._buffer, self._at, self._searched = b"", 0, 0  # an idle connection keeps no old bytes but the last head's
         return End(decoder.trailers) if decoder is not None and decoder.trailers else _END

@@ -18,7 +18,7 @@ from typing import Final
 
 from pinproxy.http1.connection import asks_upgrade
 from pinproxy.http1.events import CLOSED, NEED_DATA, SWITCHED, End, Signal
-from pinproxy.http1.framing import NO_BODY, request_framing, response_framing
+from pinproxy.http1.framing import Framing, request_framing, response_framing
 from pinproxy.http1.grammar import REQUESTS, RESPONSES
 from pinproxy.http1.head import RequestHead, ResponseHead, parse_request_head, parse_response_head
 from pinproxy.http1.reader import MessageReader
@@ -36,12 +36,11 @@ class RequestReader(MessageReader[RequestHead]):
     caller asks for no further event until it knows the answer, and on 101 calls `take_rest`.
     """
 
-    __slots__ = ("_has_skipped_line", "_is_connect")
+    __slots__ = ("_has_skipped_line",)
     _side = REQUESTS
 
     def __init__(self, head_bytes: int) -> None:
         super().__init__(head_bytes)
-        self._is_connect = False
         self._has_skipped_line = False
 
     def _next_head(self) -> RequestHead | Signal:
@@ -55,17 +54,14 @@ class RequestReader(MessageReader[RequestHead]):
         raw = self._cut_head()
         if raw is None:
             return self._wait()
-        head = self._parse(raw, parse_request_head)
-        self._begin_body(head, request_framing(head))
-        self._is_connect = head.method == b"CONNECT"
+        head = self._begin(raw)
+        self._ends_http = head.method == b"CONNECT"
         self._has_skipped_line = False
         return head
 
-    def _finish(self) -> End:
-        end = super()._finish()
-        if self._is_connect:
-            self._switch()
-        return end
+    def _read(self, raw: bytes, answered: bytes) -> tuple[RequestHead, Framing]:  # noqa: ARG002 - a request answers nothing
+        head = parse_request_head(raw)
+        return head, request_framing(head)
 
 
 class ResponseReader(MessageReader[ResponseHead]):
@@ -74,7 +70,7 @@ class ResponseReader(MessageReader[ResponseHead]):
     1xx heads are events of their own, without an `End`. After 101, and after 2xx to CONNECT, it stops (`SWITCHED`).
     """
 
-    __slots__ = ("_awaited_method", "_has_answered", "_interim_heads", "_may_upgrade", "_switches")
+    __slots__ = ("_awaited_method", "_has_answered", "_interim_heads", "_may_upgrade")
     _side = RESPONSES
 
     def __init__(self, head_bytes: int) -> None:
@@ -82,7 +78,6 @@ class ResponseReader(MessageReader[ResponseHead]):
         self._awaited_method: bytes | None = None
         self._has_answered = False
         self._may_upgrade = False
-        self._switches = False
         self._interim_heads = 0
 
     @property
@@ -91,8 +86,7 @@ class ResponseReader(MessageReader[ResponseHead]):
 
         Whether the origin wants it to live on is for `connection.keeps_alive` to say.
         """
-        is_awaiting = self._awaited_method is not None or not self._is_between_messages
-        return not (is_awaiting or self.has_more or self._failure)
+        return self._awaited_method is None and self._is_at_rest
 
     @property
     def has_answered(self) -> bool:
@@ -110,9 +104,10 @@ class ResponseReader(MessageReader[ResponseHead]):
             UpstreamClosed: Bytes arrived that no request asked for: the next response may be somebody else's.
             RuntimeError: The last response has not ended yet.
         """
-        if self._awaited_method is not None or not self._is_between_messages:
-            raise RuntimeError("a response is still awaited on this connection")
-        self._refuse_unasked()
+        if not self.is_idle:
+            if self._awaited_method is not None or not self._is_between_messages:
+                raise RuntimeError("a response is still awaited on this connection")
+            self._refuse_unasked()
         self._awaited_method = method
         self._has_answered = False
         self._may_upgrade = may_upgrade
@@ -127,22 +122,26 @@ class ResponseReader(MessageReader[ResponseHead]):
         if raw is None:
             return self._wait()
         self._has_answered = True
-        head = self._parse(raw, parse_response_head)
-        framing = response_framing(head, method)
-        if head.is_interim:
+        head = self._begin(raw, method)
+        status = head.status
+        if status < 200 and status != 101:
             self._count_interim()
-            self.framing = NO_BODY
+            self._expect_head()
             return head
-        if head.status == 101:
+        if status == 101:
             # > A server MUST NOT switch to a protocol that was not indicated by the client in the corresponding
             # > request's Upgrade header field. (RFC 9110 §7.8)
             if not self._may_upgrade or not asks_upgrade(head):
                 raise RESPONSES.malformed("the server switched protocols unasked, or without saying to which")
-            self._switches = True
-        elif method == b"CONNECT" and head.status < 300:
-            self._switches = True
-        self._begin_body(head, framing)
+            self._ends_http = True
+        elif method == b"CONNECT" and status < 300:
+            self._ends_http = True
+        self._awaited_method = None
         return head
+
+    def _read(self, raw: bytes, answered: bytes) -> tuple[ResponseHead, Framing]:
+        head = parse_response_head(raw)
+        return head, response_framing(head, answered)
 
     def _drop_rest(self) -> None:
         self._has_answered = self.has_answered  # what could not be read was an answer all the same
@@ -156,10 +155,3 @@ class ResponseReader(MessageReader[ResponseHead]):
     def _refuse_unasked(self) -> None:
         if self.buffered:
             raise RESPONSES.malformed("the server sent bytes that no request asked for")
-
-    def _finish(self) -> End:
-        end = super()._finish()
-        self._awaited_method = None
-        if self._switches:
-            self._switch()
-        return end

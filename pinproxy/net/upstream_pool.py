@@ -61,14 +61,16 @@ class UpstreamPool(Generic[ConnectionT]):
 
     def put(self, connection: ConnectionT, current_rule: HostRule | None) -> None:
         """Keep a connection for later, or close it: too many, or its rule is no longer the one in force."""
-        idle = self._idle.get(connection.authority, [])
-        if connection.rule is not current_rule or len(idle) >= self._limits.pool_idle_connections:
+        idle = self._idle.get(connection.authority)
+        if connection.rule is not current_rule or (idle is not None and len(idle) >= self._limits.pool_idle_connections):
             connection.close()
             return
         connection.deadline = asyncio.get_running_loop().time() + self._limits.pool_idle_seconds
         self._deadlines.add(connection)
-        idle.append(connection)
-        self._idle[connection.authority] = idle
+        if idle is None:
+            self._idle[connection.authority] = [connection]
+        else:
+            idle.append(connection)
 
     def remove(self, connection: ConnectionT) -> None:
         """Forget a connection that has closed; unknown ones are fine."""

@@ -41,29 +41,27 @@ Direct = Callable[[RequestHead, Proxy, Record], Errand]
 
 def by_target(request: RequestHead, proxy: Proxy, record: Record) -> Errand:
     """Send a request where its target says: what a forward proxy does."""
+    target, secured, host = request.once(_destination)
+    record.authority = secured
+    rule = record.rule = proxy.policy.rule_for(secured)
+    if rule is not None:
+        return Errand(secured, rule, target.path, host)
+    if target.scheme == b"https":
+        raise BadRequest(f"{secured} is not listed, so nothing says how to verify it; list it, or use CONNECT")
+    asked = asked_authority(target)
+    record.authority, record.mode = asked, "plain"
+    return Errand(asked, None, target.path, host_field(str(asked).encode("ascii"), b"http"))
+
+
+def _destination(request: RequestHead) -> tuple[RequestTarget, Authority, bytes]:
+    """Read from the target where TLS would be spoken, and the Host field for it; pure, and so done once for each head."""
     target = request_target(request)
     if target.form is TargetForm.AUTHORITY:
         raise BadRequest("CONNECT comes first on a connection, or on one of its own")
     if target.form is not TargetForm.ABSOLUTE:
         raise BadRequest("expected an absolute target, as `GET http://host/path`: this is a forward proxy, not an origin")
-    asked, secured = request.once(_destinations)
-    record.authority = secured
-    rule = record.rule = proxy.policy.rule_for(secured)
-    if rule is not None:
-        return Errand(secured, rule, target.path, request.once(_host, secured, b"https"))
-    if target.scheme == b"https":
-        raise BadRequest(f"{secured} is not listed, so nothing says how to verify it; list it, or use CONNECT")
-    record.authority, record.mode = asked, "plain"
-    return Errand(asked, None, target.path, request.once(_host, asked, b"http"))
-
-
-def _destinations(request: RequestHead) -> tuple[Authority, Authority]:
-    target = request_target(request)
-    return asked_authority(target), secured_authority(target)
-
-
-def _host(_request: RequestHead, authority: Authority, scheme: bytes) -> bytes:
-    return host_field(str(authority).encode("ascii"), scheme)
+    secured = secured_authority(target)
+    return target, secured, host_field(str(secured).encode("ascii"), b"https")
 
 
 def asked_authority(target: RequestTarget) -> Authority:

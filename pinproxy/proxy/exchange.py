@@ -21,7 +21,7 @@ from pinproxy.authority import Authority
 from pinproxy.errors import ClientClosed, Draining, HeadTimeout, InternalError, Refused, UpstreamClosed, UpstreamTimeout
 from pinproxy.http1.connection import asks_upgrade, keeps_alive, logs_in_connection
 from pinproxy.http1.fields import encode_chunk, encode_last_chunk, forward_request_head
-from pinproxy.http1.framing import BodyKind, Framing
+from pinproxy.http1.framing import CHUNKED, Framing
 from pinproxy.http1.head import Fields, RequestHead, ResponseHead
 from pinproxy.net.transport import SocketTransport
 from pinproxy.policy.rule import HostRule
@@ -67,7 +67,7 @@ class Exchange:
         record: Becomes the log line.
         request: The client's request head.
         takes_request: Whether body pieces may be given now.
-        is_request_done: Whether the whole request has been taken.
+        is_request_done: Whether the whole request has been taken; one without a body is whole with its head.
     """
 
     __slots__ = (
@@ -97,11 +97,11 @@ class Exchange:
         self.record = record
         self.request = request
         self.takes_request = False
-        self.is_request_done = False
+        self.is_request_done = framing.is_empty
         self._proxy = proxy
         self._client = client
         self._request_framing = framing
-        self._is_chunked = framing.kind is BodyKind.CHUNKED
+        self._is_chunked = framing == CHUNKED
         self._may_upgrade = asks_upgrade(request)
         self._authority: Authority | None = None
         self._rule: HostRule | None = None
@@ -178,7 +178,7 @@ class Exchange:
         self.takes_request = True
         if self.is_request_done:
             self._send_end(b"")
-        elif not self._request_framing.is_empty:
+        else:
             self._client.expect_within(self._proxy.limits.idle_seconds)
 
     def _give_back(self, connection: HttpUpstream) -> None:
@@ -195,10 +195,9 @@ class Exchange:
         self._send(encode_chunk(data) if self._is_chunked else data)
 
     def take_request_end(self, trailers: Fields) -> None:
-        """Send the end of the request; before there is an upstream, only note it: such a request has no body."""
+        """Send the end of the request behind its body."""
         self.is_request_done = True
-        if self._upstream is not None:
-            self._send_end(encode_last_chunk(trailers) if self._is_chunked else b"")
+        self._send_end(encode_last_chunk(trailers) if self._is_chunked else b"")
 
     def flush_request(self) -> None:
         """Send the head although no body has come yet: the client may wait for 100 (Continue)."""

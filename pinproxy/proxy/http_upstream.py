@@ -11,7 +11,7 @@ from pinproxy.authority import Authority
 from pinproxy.errors import Refused
 from pinproxy.http1.framing import Framing
 from pinproxy.http1.head import Fields, ResponseHead
-from pinproxy.http1.stream import End, ResponseReader, Signal
+from pinproxy.http1.stream import End, ResponseReader
 from pinproxy.net.transport import SocketTransport
 from pinproxy.net.upstream import Upstream
 from pinproxy.policy.rule import HostRule
@@ -181,19 +181,23 @@ class HttpUpstream(asyncio.Protocol):
 
     def _advance(self) -> None:
         """Give the taker what was read; with the end of its response another may already be in its place."""
+        reader = self.reader
         try:
-            while not isinstance(event := self.reader.next_event(), Signal):
-                taker = self._taker
+            while True:
+                event, taker = reader.next_event(), self._taker
                 if taker is None:
                     return
                 if isinstance(event, bytes):
                     taker.take_response_body(event)
+                elif isinstance(event, ResponseHead):
+                    taker.take_response_head(event, reader.framing)
                 elif isinstance(event, End):
                     taker.take_response_end(event.trailers)
+                    if not reader.has_more:
+                        return
                 else:
-                    taker.take_response_head(event, self.reader.framing)
-            if self._taker is not None:
-                self._taker.flush_response()
+                    taker.flush_response()
+                    return
         except Refused as refusal:
             if self._taker is not None:
                 self._taker.upstream_failed(refusal)

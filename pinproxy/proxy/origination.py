@@ -113,11 +113,11 @@ class OriginationClient(asyncio.Protocol):
         try:
             while self._may_take_event():
                 event = self._reader.next_event()
-                if isinstance(event, Signal):
-                    self._wait_for_more(event)
-                    break
                 if isinstance(event, RequestHead):
                     self._begin(event)
+                elif isinstance(event, Signal):
+                    self._wait_for_more(event)
+                    break
                 elif self._exchange is not None:
                     self._pass_on(self._exchange, event)
         except Refused as refusal:
@@ -131,7 +131,7 @@ class OriginationClient(asyncio.Protocol):
         exchange = self._exchange
         if exchange is None:
             return not self._is_writing_paused
-        return not exchange.is_request_done and (exchange.takes_request or self._reader.framing.is_empty)
+        return exchange.takes_request and not exchange.is_request_done
 
     @staticmethod
     def _pass_on(exchange: Exchange, event: bytes | End) -> None:
@@ -159,6 +159,8 @@ class OriginationClient(asyncio.Protocol):
         record = Record(self._proxy, self._client, "origination")
         record.method = request.method.decode("ascii")
         self._exchange = exchange = Exchange(self._proxy, self, record, request, self._reader.framing)
+        if exchange.is_request_done:
+            self._reader.next_event()  # its end, for which nothing has to come
         # A route's client speaks to a host, and knows of no proxy to show itself to.
         client_auth = self._proxy.client_auth if self._direct is by_target else None
         if client_auth is not None:
@@ -187,8 +189,9 @@ class OriginationClient(asyncio.Protocol):
         try:
             if self._proxy.is_draining:
                 raise Draining("the proxy is shutting down and takes no new request")
-            self._proxy.refuse_loop(request)
             record.received_via = request.get_all(b"via")
+            if record.received_via:
+                self._proxy.refuse_loop(request)
             # 1. to 3.
             errand = self._direct(request, self._proxy, record)
             # 4.

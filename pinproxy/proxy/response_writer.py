@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from pinproxy.http1.fields import downstream_framing, encode_chunk, encode_last_chunk, forward_response_head
-from pinproxy.http1.framing import NO_BODY, BodyKind, Framing
+from pinproxy.http1.fields import add_field, downstream_framing, encode_chunk, encode_last_chunk, forward_response_head
+from pinproxy.http1.framing import CHUNKED, NO_BODY, BodyKind, Framing
 from pinproxy.http1.head import Fields, ResponseHead
 from pinproxy.net.transport import SocketTransport
 
@@ -23,8 +23,16 @@ def _not_ours(fields: Fields) -> Fields:
     )
 
 
-def _speaks_as_us(head: ResponseHead) -> bool:
-    return any(map(head.get_all, (*_OUR_FIELDS, _PROXY_STATUS)))
+def _rewrite(head: ResponseHead, framing: Framing, minor: int, keep_alive: bool) -> tuple[Framing, bool, bytes]:
+    """Turn an origin's head into what the client gets: how its body goes on, whether the connection lives on, and the bytes.
+
+    Pure, so that it is done once for a head that comes again.
+    """
+    if any(map(head.get_all, (*_OUR_FIELDS, _PROXY_STATUS))):
+        head = dataclasses.replace(head, fields=_not_ours(head.fields))
+    framing = downstream_framing(framing, minor)
+    keep_alive = keep_alive and framing.kind is not BodyKind.UNTIL_CLOSE
+    return framing, keep_alive, forward_response_head(head, framing, client_minor=minor, keep_alive=keep_alive)
 
 
 class ResponseWriter:
@@ -61,9 +69,7 @@ class ResponseWriter:
 
     def interim(self, head: ResponseHead) -> None:
         """Take a 1xx head."""
-        if head.once(_speaks_as_us):
-            head = dataclasses.replace(head, fields=_not_ours(head.fields))
-        self._pieces.append(forward_response_head(head, NO_BODY, client_minor=self._minor, keep_alive=True))
+        self._pieces.append(_rewrite(head, NO_BODY, self._minor, keep_alive=True)[2])
 
     def head(self, head: ResponseHead, framing: Framing, *, keep_alive: bool) -> None:
         """Take the final head.
@@ -73,16 +79,10 @@ class ResponseWriter:
             framing: Of the body as it comes from the origin.
             keep_alive: Whether the connection may live on, as far as the caller is concerned.
         """
-        if head.once(_speaks_as_us):
-            head = dataclasses.replace(head, fields=_not_ours(head.fields))
         self.status = head.status
-        self._framing = framing = downstream_framing(framing, self._minor)
-        self._is_chunked = framing.kind is BodyKind.CHUNKED
-        self.keep_alive = keep_alive and not self.ends_with_connection
-        ours = ((b"X-Pinproxy-Id", self._id.encode("ascii")),)
-        self._pieces.append(
-            forward_response_head(head, framing, client_minor=self._minor, keep_alive=self.keep_alive, extra=ours)
-        )
+        self._framing, self.keep_alive, written = head.once(_rewrite, framing, self._minor, keep_alive)
+        self._is_chunked = self._framing == CHUNKED
+        self._pieces.append(add_field(written, b"X-Pinproxy-Id", self._id.encode("ascii")))
 
     def body(self, data: bytes) -> None:
         """Take a piece of the body."""
