@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
+from pinproxy.pins.pin import Pin
 from pinproxy.policy.public_suffix import PublicSuffixes
 from pinproxy.settings.document import Place, dotted
 from pinproxy.settings.findings import Remark, day, days_left
@@ -93,18 +94,27 @@ def _pin_sets(settings: Settings, now: datetime, soon: timedelta) -> Iterator[Re
 
 
 def _pins(place: Place, pins: tuple[PinSection, ...], now: datetime, soon: timedelta) -> Iterator[Remark]:
-    first_of: dict[tuple[object, ...], int] = {}
+    before: list[Pin] = []
     for index, section in enumerate(pins):
         pin = section.to_pin()
-        first = first_of.setdefault((pin.identity, pin.position), index)
-        if first != index:
-            yield Remark("warning", (*place, index), f"{pin} is already {dotted(place)}[{first}]; remove one of them")
+        first = next((number for number, other in enumerate(before) if _is_twice(pin, other)), None)
+        if first is not None:
+            where = f"{dotted(place)}[{first}]"
+            is_equal = before[first].position == pin.position
+            which = where if is_equal else f"{where}, and one of them is for every position"
+            yield Remark("warning", (*place, index), f"{pin} is already {which}; remove one of them")
+        before.append(pin)
         if pin.not_after is not None and pin.not_after < now:
             yield Remark("warning", (*place, index), f"the pin has not counted since {day(pin.not_after)}; remove it")
         elif pin.not_after is not None and pin.not_after - now < soon:
             text = f"the pin counts until {day(pin.not_after)}, {days_left(pin.not_after, now)}; see that its successor is listed"
             yield Remark("warning", (*place, index), text)
     yield from _backup(place, pins, now)
+
+
+def _is_twice(pin: Pin, other: Pin) -> bool:
+    """Tell whether one of two pins adds nothing: `leaf` and `ca` of one key are two things, and `any` is both."""
+    return pin.identity == other.identity and (pin.position == other.position or "any" in (pin.position, other.position))
 
 
 def _backup(place: Place, pins: tuple[PinSection, ...], now: datetime) -> Iterator[Remark]:

@@ -53,6 +53,10 @@ def test_a_sound_configuration_earns_no_remark(tmp_path: Path) -> None:
         ),
         (f"pins: [{A}, {B}, {A}]", f"warning pin_sets.p.pins[2]: {A} is already pin_sets.p.pins[0]; remove one of them"),
         (
+            f"pins: [{A}, {B}, {{pin: {A}, position: leaf}}]",
+            f"warning pin_sets.p.pins[2]: {A} is already pin_sets.p.pins[0], and one of them is for every position; remove one",
+        ),
+        (
             f"pins: [{A}, {B}], expires: 2026-06-14",
             "warning pin_sets.p.expires: the set expired on 2026-06-14: mismatches are denied all the same",
         ),

@@ -231,3 +231,25 @@ def test_a_host_that_stands_there_twice_is_a_problem() -> None:
     twice = examples.ANDROID.split("<network-security-config>")[1].replace("</network-security-config>", "")
     with pytest.raises(PinFormatError, match="stands in the file twice"):
         _read_android("</network-security-config>", f"{twice}</network-security-config>")
+
+
+def test_a_key_that_is_wanted_and_forbidden_is_a_problem() -> None:
+    """It would deny what it is to allow; the twin is the example itself."""
+    text = examples.CHROMIUM.replace('["BadSPKI"]', '["TestSPKI"]')
+    with pytest.raises(PinFormatError, match="is both wanted and forbidden"):
+        chromium.read(text.encode(), "f", examples.CHROMIUM_PINS.encode(), "p")
+
+
+def test_an_address_has_no_subdomains() -> None:
+    """A configuration takes no such pattern; the twin is the address alone."""
+    with pytest.raises(PinFormatError, match=r"192\.0\.2\.7 is an address and has no subdomains; write it alone"):
+        okhttp.read(f"*.192.0.2.7 sha256/{A} sha256/{B}\n".encode(), "f")
+    assert okhttp.read(f"192.0.2.7 sha256/{A} sha256/{B}\n".encode(), "f").hosts[0].pattern == "192.0.2.7"
+
+
+def test_what_is_said_of_several_lines_is_said_once_with_the_first() -> None:
+    """A list of a thousand hosts would say it a thousand times."""
+    text = f"a.example sha256/{A} sha256/{A}\nb.example sha256/{B} sha256/{B} sha256/{A}\n"
+    twice, single = okhttp.read(text.encode(), "f").notes
+    assert twice == "f:1: a pin stands there twice; it is written once"
+    assert single.startswith("f:1: found one pin")
