@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from pinproxy.errors import Overloaded
 from pinproxy.policy.password_hash import PasswordHash, hash_password
 from pinproxy.policy.table import PolicyTable
 from pinproxy.proxy.client_auth import ClientAuth
@@ -185,6 +186,22 @@ async def test_what_was_wrong_is_computed_each_time_and_never_remembered() -> No
     assert not await auth.verify(b"ab", b"c")
     assert not await auth.verify(b"a", b"bd")
     assert not await auth.verify(b"nobody", b"bc")
+
+
+@pytest.mark.attack(
+    "passwords guessed by the hundred at once, so that those who know one wait", expect="overloaded", topic="resources"
+)
+async def test_so_many_passwords_are_checked_at_once_and_no_more() -> None:
+    """32 wait for a core; the next is told so at once, and one that was right before need not wait at all."""
+    auth = ClientAuth({"a": quick_hash("right")})
+    assert await auth.verify(b"a", b"right")
+    guesses = [asyncio.create_task(auth.verify(b"a", b"%d" % number)) for number in range(33)]
+    await asyncio.sleep(0)
+    assert await auth.verify(b"a", b"right")
+    *waited, refused = await asyncio.gather(*guesses, return_exceptions=True)
+    assert waited == [False] * 32
+    assert isinstance(refused, Overloaded)
+    assert not await auth.verify(b"a", b"wrong")
 
 
 def socks(proxy: RunningProxy, method: bytes, credentials: bytes) -> bytes:

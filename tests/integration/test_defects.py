@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 
 from pinproxy.errors import ClientClosed, Refused, refusal_codes
-from tests.harness.clients import Way, ask, each_way
+from pinproxy.policy.password_hash import PasswordHash
+from tests.harness.clients import Answer, Way, ask, connect, connect_head, each_way, get_head, read_answer
 from tests.harness.pki import make_leaf, make_root
 from tests.harness.running import HOST, host_rule, running_proxy
 from tests.harness.socks5 import greet, read_exactly, socks_request
+from tests.harness.users import basic
 
 ROOT = make_root()
 LEAF = make_leaf(ROOT, HOST)
@@ -83,6 +85,42 @@ async def test_a_defect_before_the_way_is_open_is_answered_with_500(way: Way) ->
     (defect,) = told
     assert f"(id {line['id']})" in defect["message"]
     assert str(defect["exception"]) == SECRET
+
+
+class BrokenHash(PasswordHash):
+    """A hash whose check is a defect."""
+
+    __slots__ = ()
+
+    def is_of(self, password: bytes) -> bool:
+        """Fail, and say too much."""
+        raise RuntimeError(f"{SECRET}: {password!r}")
+
+
+@pytest.mark.attack(
+    "a defect of the proxy: the request fails closed, and no exception text leaves",
+    expect="internal_error",
+    topic="faults",
+    motive="CVE-2024-2379",
+)
+@pytest.mark.parametrize("head", [get_head(f"http://{HOST}/"), connect_head()], ids=["request", "CONNECT"])
+async def test_a_defect_while_credentials_are_checked_lets_nobody_in(head: bytes) -> None:
+    """Whoever has a right password meanwhile is not let in either, and the client reads our words alone."""
+    told = collect_defects()
+    async with running_proxy(RULE) as proxy:
+        proxy.server.ask_clients({"alice": BrokenHash(4, 1, 1, bytes(16), bytes(32))})
+
+        def talk() -> Answer:
+            with connect(proxy) as sock:
+                sock.sendall(head.removesuffix(b"\r\n") + basic("alice", "her password").encode() + b"\r\n")
+                return read_answer(sock)
+
+        answer = await asyncio.to_thread(talk)
+        line = await proxy.connection()
+        assert proxy.resolved == []
+    assert (answer.status, answer.code, line["code"]) == (500, "internal_error", "internal_error")
+    assert SECRET not in f"{answer.fields} {answer.body!r} {line}"
+    assert len(told) == 1
 
 
 @pytest.mark.attack(

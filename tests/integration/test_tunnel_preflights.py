@@ -12,12 +12,14 @@ import pytest
 from pinproxy.authority import Authority
 from pinproxy.errors import HandshakeTimeout, PinMismatch, Refused
 from pinproxy.limits import Limits
+from pinproxy.net import preflight as preflight_module
 from pinproxy.net.dial import Dialler
 from pinproxy.net.own_addresses import OwnAddresses
 from pinproxy.net.preflight import Preflights
 from pinproxy.net.upstream import Upstream, UpstreamOpener
 from pinproxy.policy.table import PolicyTable
 from pinproxy.policy.verdict import Assurance
+from tests.harness.clients import on_one_loop
 from tests.harness.origin import running_origin
 from tests.harness.running import HOST, running_proxy
 from tests.harness.tunnelling import (
@@ -101,6 +103,22 @@ async def test_tunnels_that_begin_at_once_share_one_preflight() -> None:
         assert hearer.upstream == upstream
         assert upstream.verified.judgement.assurance is Assurance.ADVISORY
         assert upstream.sock.fileno() == -1
+
+
+@pytest.mark.attack(
+    "hosts, ports and ALPN offers without end, to fill what is remembered of each of them", expect="bound", topic="resources"
+)
+@on_one_loop
+async def test_preflights_are_kept_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oldest is made anew, the others are not."""
+    monkeypatch.setattr(preflight_module, "_KEPT", 2)
+    async with running_origin(CONTEXT) as origin, preflights() as made:
+        rule = tunnel_rule(origin.port)
+        handshakes = []
+        for port in (1, 2, 3, 2, 1):
+            await made.get(Authority(HOST, port), rule, Hearer())
+            handshakes.append(origin.connections)
+    assert handshakes == [1, 2, 3, 3, 4]
 
 
 async def test_a_refusal_is_told_to_all_who_waited_and_is_not_kept() -> None:

@@ -254,3 +254,14 @@ async def test_a_peer_that_reset_before_the_handshake_is_a_failed_handshake(side
         with pytest.raises(DownstreamTlsFailed, match="connection reset"):
             await shake_hands_with_client(ours, server_context(LEAF), 5.0)
     assert ours.fileno() == -1
+
+
+@pytest.mark.attack(
+    "hosts, ports and ALPN offers without end, to fill what is remembered of each of them", expect="bound", topic="resources"
+)
+def test_contexts_are_kept_up_to_a_bound() -> None:
+    """Each holds its roots, and a client chooses the offer that it is made for."""
+    offers = [(f"protocol-{number}",) for number in range(65)]
+    first, *_, last = [client_context(ROOT.anchors, "1.2", offer) for offer in offers]
+    assert client_context(ROOT.anchors, "1.2", offers[-1]) is last
+    assert client_context(ROOT.anchors, "1.2", offers[0]) is not first

@@ -8,6 +8,7 @@ import pytest
 
 from pinproxy.errors import CertificateExpired, ChainInvalid, HostnameMismatch, Refused
 from pinproxy.pins.chain import Certificate, SentChain, certificate
+from pinproxy.policy import path
 from pinproxy.policy.path import build_verified_chain
 from pinproxy.policy.rule import TrustAnchors
 from tests.harness.bad_chains import INVALID, OUT_OF_TIME, TRUST, WRONG_NAME
@@ -144,3 +145,15 @@ def test_roots_that_cannot_be_read_are_no_anchors_and_no_failure() -> None:
     assert built(LEAF, LOWER, UPPER, anchors=mixed) == WHOLE
     with pytest.raises(ChainInvalid):
         built(LEAF, LOWER, UPPER, anchors=TrustAnchors("nothing readable", (b"\x30\x00",)))
+
+
+@pytest.mark.attack(
+    "hosts, ports and ALPN offers without end, to fill what is remembered of each of them", expect="bound", topic="resources"
+)
+def test_paths_are_remembered_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under a wildcard there are as many hosts as a client likes."""
+    monkeypatch.setattr(path, "_REMEMBERED_PATHS", 2)
+    leaf = make_leaf(ROOT, "*.example.test")
+    for host in ("a.example.test", "b.example.test", "c.example.test", "d.example.test"):
+        assert built(leaf, host=host) == [leaf.der, ROOT.der]
+        assert len(path._REMEMBERED) <= 2

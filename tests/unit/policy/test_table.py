@@ -102,3 +102,15 @@ def test_each_colliding_rule_is_found_once() -> None:
     """Three equal rules are two collisions, both with the first."""
     rules = (rule("x.com"), rule("x.com"), rule("x.com"))
     assert len(find_collisions(rules)) == 2
+
+
+@pytest.mark.attack(
+    "hosts, ports and ALPN offers without end, to fill what is remembered of each of them", expect="bound", topic="resources"
+)
+def test_answers_are_remembered_up_to_a_bound() -> None:
+    """Clients choose the hosts and ports that a table is asked for."""
+    table = PolicyTable((rule("**.x.com", 443),), "allow")
+    for port in range(1, 5001):
+        assert met(table, "y.x.com", port) == ("**.x.com:443" if port == 443 else None)
+    assert len(table._found) <= 4096
+    assert met(table, "y.x.com") == "**.x.com:443"

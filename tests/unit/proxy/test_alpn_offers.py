@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from pinproxy.authority import Authority
 from pinproxy.proxy.alpn_offers import USUAL_OFFER, AlpnOffers
 
@@ -26,6 +28,9 @@ def test_a_guess_that_failed_is_made_no_more() -> None:
     assert [offers.guess(at) for at in (HERE, THERE, NEW)] == [("http/1.1",), USUAL_OFFER, USUAL_OFFER]
 
 
+@pytest.mark.attack(
+    "hosts, ports and ALPN offers without end, to fill what is remembered of each of them", expect="bound", topic="resources"
+)
 def test_hosts_without_number_cost_bounded_memory() -> None:
     """A wildcard rule lets clients choose the hosts."""
     offers = AlpnOffers()
