@@ -19,6 +19,7 @@ Rules of this file:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import ssl
 from collections import deque
@@ -35,6 +36,7 @@ READ_BYTES = 16 * 1024
 _PIECE_BYTES = 256  # what a held piece costs besides its bytes: two objects and a place in the queue
 _READS_PER_WAKE = 16  # 256 KiB, then the other connections have their turn
 _SHORT_READ_BYTES = 4 * 1024  # what comes in smaller pieces is a message and no stream: the next read is left to the next waking
+_NOTHING_HELD: deque[memoryview] = deque(maxlen=0)  # one for all: an empty one takes 760 bytes
 _WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 _RECHECK_SECONDS = 0.05  # the kernel tells nobody that everything was acknowledged
 
@@ -53,24 +55,20 @@ class SocketTransport(asyncio.Transport):
         super().__init__({"socket": sock})
         self._loop = asyncio.get_running_loop()
         self._watch = watch_of_loop()
-        self._sock = sock
-        self._fd = sock.fileno()
+        self._sock, self._fd = sock, sock.fileno()
         self._is_tls = isinstance(sock, ssl.SSLSocket)
         # What SSLSocket's own methods call after some checks: on the data path these are called for every record.
         tls = getattr(sock, "_sslobj", None)
         self._recv: Callable[[int], bytes] = tls.read if tls is not None else sock.recv
         self._send: Callable[[Any], int] = tls.write if tls is not None else sock.send
-        self._backlog: deque[memoryview] = deque()
-        self._backlog_bytes = 0
+        self._backlog, self._backlog_bytes = _NOTHING_HELD, 0
         self._farewell = b""
         self._high, self._low = buffer_bytes, buffer_bytes // 4
         self.first_read: Callable[[], None] | None = None  # called once, behind the first data
         self._is_protocol_paused = self._is_reading = self._is_writer_armed = False
         self._has_read_eof = self._wants_write_eof = self._has_written_eof = False
         self._reset: OSError | None = None
-        self._is_closing = False
-        self._is_cutting = False
-        self._is_gone = False
+        self._is_closing = self._is_cutting = self._is_gone = False
         self.set_protocol(protocol)
         protocol.connection_made(self)
         if not self._is_closing:
@@ -178,10 +176,18 @@ class SocketTransport(asyncio.Transport):
             if self.first_read is not None:
                 first_read, self.first_read = self.first_read, None
                 first_read()
+                self._write_nothing()
             # Behind a failed write there is no waking: what is left is read now.
             if not self._is_reading or (count < _SHORT_READ_BYTES and self._reset is None):
                 return False
         return True
+
+    def _write_nothing(self) -> None:
+        # The tickets of TLS 1.3, which come before the first data, make OpenSSL allocate 16 KiB to write from. It frees them with
+        # the next write, and one of nothing sends nothing (SSL_write_ex(3)): an idle connection is not to hold them.
+        if self._is_tls and not (self._backlog or self._is_closing or self._wants_write_eof):
+            with contextlib.suppress(OSError):  # whatever is wrong, the next write or read says it
+                self._send(b"")
 
     def _on_read_eof(self) -> None:
         if self._reset is not None:
@@ -212,6 +218,8 @@ class SocketTransport(asyncio.Transport):
             self._give_up_writing(error)
 
     def _hold(self, data: bytes) -> None:
+        if not self._backlog:
+            self._backlog = deque()
         self._backlog.append(memoryview(data))
         self._backlog_bytes += len(data)
         self._arm_writer()
@@ -236,14 +244,14 @@ class SocketTransport(asyncio.Transport):
             self._protocol_failed(error)
         if self._backlog or self._is_gone:
             return
-        self._disarm_writer()
+        self._drop_backlog()
         if self._is_cutting:
             self._cut_when_sent()
         elif self._is_closing or self._wants_write_eof:
             self._end_writing()
 
     def _send_held(self) -> None:
-        try:
+        with contextlib.suppress(*_WOULD_BLOCK):
             while self._backlog:
                 head = self._backlog[0]
                 sent = self._send(head)
@@ -252,8 +260,6 @@ class SocketTransport(asyncio.Transport):
                     self._backlog.popleft()
                 else:
                     self._backlog[0] = head[sent:]
-        except _WOULD_BLOCK:
-            pass
 
     def _give_up_writing(self, error: OSError) -> None:
         """Write no more. The protocol hears of it later, as it may be in the middle of something."""
@@ -323,8 +329,7 @@ class SocketTransport(asyncio.Transport):
 
     def _drop_backlog(self) -> None:
         self._disarm_writer()
-        self._backlog.clear()
-        self._backlog_bytes = 0
+        self._backlog, self._backlog_bytes = _NOTHING_HELD, 0
 
     def _protocol_failed(self, error: Exception) -> None:
         self._loop.call_exception_handler({"message": "a protocol failed", "exception": error, "transport": self})

@@ -51,6 +51,7 @@ class Visit:
 
     def story_ended(self, task: asyncio.Task[None]) -> None:
         """Hang up where the story was cancelled: before its first step it never gets as far as its own `except`."""
+        self.slot.task = None  # a task that is over still takes a kilobyte
         self.proxy.forget(task)
         if task.cancelled():
             _hang_up(self)

@@ -25,6 +25,17 @@ async def test_requests_one_after_the_other_use_one_connection_on_either_side() 
     assert len({line["id"] for line in lines}) == 5
 
 
+async def test_an_idle_client_has_no_task() -> None:
+    """Even one that is over takes a kilobyte; who waits is the protocol."""
+    async with originating() as stage:
+        client = await stage.client()
+        client.get(f"{URL}/")
+        assert (await client.response()).status == 200
+        (slot,) = stage.proxy.server._proxy.live._slots
+        assert slot.carrying is not None
+        assert slot.task is None
+
+
 async def test_another_client_reuses_the_upstream_connection() -> None:
     """Idle upstream connections belong to the rule, not to a client."""
     async with originating() as stage:
