@@ -47,7 +47,9 @@ ADVICE: dict[str, Advice] = {
     "upstream_closed": Advice("the server hung up, or its answer cannot be read in one way only", "look at the server's log"),
     "host_not_listed": Advice("no entry of `hosts` is for this host and port", "add an entry, or look where the name comes from"),
     "address_denied": Advice("an unlisted host that leads to a private address", "list the host, if it is yours"),
-    "loop_detected": Advice("the address is the proxy's own", "correct the name, the `upstream` or the route that leads there"),
+    "loop_detected": Advice(
+        "the address is the proxy's own, or the request came back to it", "correct the name, `upstream` or proxy that leads there"
+    ),
     "tls13_unverifiable": Advice("TLS 1.3 in a tunnel, whose certificates nobody on the way can see", "`connect: intercept`"),
     "auth_required": Advice("no credentials, or wrong ones", "put user and password into the proxy's URL"),
     "sni_mismatch": Advice("the client's TLS names another host than its CONNECT", "have the client name one host"),
@@ -58,12 +60,12 @@ ADVICE: dict[str, Advice] = {
     "client_hello_invalid": Advice(
         "the client's first flight cannot be read", "look at the client; `pinproxy explain` has no more to say"
     ),
-    "client_tls_failed": Advice("the client does not trust the local CA", "`pinproxy env` shows what to set"),
+    "client_tls_failed": Advice("the client does not trust our certificate, most often", "`pinproxy env` shows what to set"),
     "bad_request": Advice("a request that could be read in two ways, or is none", "look at the client"),
     "head_too_large": Advice("a head over limits.head_bytes", "find the field that grew; often a cookie"),
     "head_timeout": Advice("a client that began and did not go on", "none, unless a client of yours is that slow"),
     "client_closed": Advice("the client went away first", "look at the client's own timeout"),
-    "overloaded": Advice("limits.connections are in use", "raise the limit, or add a proxy"),
+    "overloaded": Advice("limits.connections are in use, or no descriptor is left", "raise the limit, and `ulimit -n` with it"),
     "draining": Advice("the proxy was told to stop", "none: the next one takes over"),
     "internal_error": Advice("a defect of pinproxy; it failed closed", _DEFECT),
 }

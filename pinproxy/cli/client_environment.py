@@ -36,18 +36,21 @@ def reachable(listen: Authority) -> Authority:
     return Authority(_ANY_ADDRESS.get(listen.host, listen.host), listen.port)
 
 
-def client_environment(proxy: Authority, direct: tuple[str, ...], published: Path | None) -> dict[str, str]:
+def client_environment(
+    proxy: Authority, direct: tuple[str, ...], published: Path | None, *, is_tls: bool = False
+) -> dict[str, str]:
     """List the variables that lead a client through the proxy.
 
     Args:
         proxy: Where clients connect to.
         direct: Hosts and domain suffixes that are not proxied; plain, without a leading dot, as every runtime understands them.
         published: The directory of `ca.pem`, `bundle.pem` and `truststore.p12`; None: there is none, and no CA is named.
+        is_tls: Whether TLS is spoken with the proxy itself, which Java's properties cannot say.
 
     Returns:
         Values by name, in an order that reads well.
     """
-    url, bypass = f"http://{proxy}", ",".join(direct)
+    url, bypass = f"{'https' if is_tls else 'http'}://{proxy}", ",".join(direct)
     variables = {"HTTP_PROXY": url, "HTTPS_PROXY": url, "http_proxy": url, "https_proxy": url}
     variables |= {"NO_PROXY": bypass, "no_proxy": bypass}
     if published is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -39,11 +40,25 @@ def env(config: Path | None, form: str) -> None:
     proxy = ports[0]
     if not proxy.port:
         raise click.UsageError(f"`listen` is {proxy}, a port that the system chooses at start; say one, or use `exec`")
-    if settings.local_ca.publish is None:
-        click.echo("pinproxy: local_ca.publish is null, so no CA file is named; https:// needs one", err=True)
+    for remark in _what_is_not_said(settings):
+        click.echo(f"pinproxy: {remark}", err=True)
     direct = _LOOPBACK + (_CLUSTER if form == "k8s" else ())
-    variables = client_environment(proxy, unproxied(settings, direct), settings.local_ca.publish)
+    is_tls = settings.listen_tls is not None
+    variables = client_environment(proxy, unproxied(settings, direct), settings.local_ca.publish, is_tls=is_tls)
     click.echo(FORMATS[form](variables), nl=False)
+
+
+def _what_is_not_said(settings: Settings) -> Iterator[str]:
+    """Say what clients need besides these variables."""
+    if settings.local_ca.publish is None:
+        yield "local_ca.publish is null, so no CA file is named; https:// needs one"
+    if settings.listen_tls is not None:
+        yield (
+            "listen_tls: clients must trust its certificate besides, and find the host of these URLs in it; Java speaks no TLS "
+            "with a proxy"
+        )
+    if settings.client_auth.users:
+        yield "client_auth: put a user and the password into the URLs, as //user:password@, special characters percent-encoded"
 
 
 def unproxied(settings: Settings, candidates: tuple[str, ...] = _LOOPBACK) -> tuple[str, ...]:

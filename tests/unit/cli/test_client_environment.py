@@ -13,7 +13,9 @@ from pinproxy.authority import Authority
 from pinproxy.cli.client_environment import FORMATS, client_environment, extend, java_options, reachable
 from pinproxy.cli.env import unproxied
 from pinproxy.cli.main import invoke
+from pinproxy.policy.password_hash import hash_password
 from pinproxy.settings.load import load_settings
+from tests.harness.pki import make_leaf, make_root
 
 PROXY = Authority("127.0.0.1", 3128)
 DIRECT = ("localhost", "127.0.0.1")
@@ -139,3 +141,24 @@ def test_a_unix_socket_is_passed_over_for_a_port(tmp_path: Path, capsys: pytest.
     assert "http://127.0.0.1:3129" in capsys.readouterr().out
     assert invoke(["env", "--config", str(load(tmp_path, "listen: ['unix:/run/p.sock']\n"))]) == 2
     assert "UNIX sockets only" in capsys.readouterr().err
+
+
+def test_env_speaks_tls_to_a_proxy_that_does_and_says_what_clients_need_besides(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`listen_tls` and `client_auth`: a URL that would be refused is worse than none; the twin has neither."""
+    leaf = make_leaf(make_root(), "localhost")
+    for name, content in (("proxy.pem", leaf.pem), ("proxy.key", leaf.key_pem)):
+        (tmp_path / name).write_bytes(content)
+        (tmp_path / name).chmod(0o600)
+    users = "client_auth: {basic: {users: {alice: '" + str(hash_password(b"secret", b"salt" * 4)) + "'}}}\n"
+    file = load(tmp_path, "listen_tls: {cert_file: proxy.pem, key_file: proxy.key}\n" + users)
+    assert invoke(["env", "--config", str(file)]) == 0
+    said = capsys.readouterr()
+    assert "export HTTPS_PROXY=https://127.0.0.1:3128\n" in said.out
+    assert "listen_tls: clients must trust its certificate besides" in said.err
+    assert "client_auth: put a user and the password into the URLs" in said.err
+    assert invoke(["env", "--config", str(load(tmp_path, ""))]) == 0
+    said = capsys.readouterr()
+    assert "export HTTPS_PROXY=http://127.0.0.1:3128\n" in said.out
+    assert said.err == ""
