@@ -23,6 +23,7 @@ from pinproxy.net.dial import Resolver, resolve_with_system
 from pinproxy.net.event_loop import keep_pauses_short, new_event_loop
 from pinproxy.net.local_ca import LocalCa
 from pinproxy.net.system_roots import load_system_roots, roots_pem
+from pinproxy.net.watch import watch_of_loop
 from pinproxy.policy.table import PolicyTable
 from pinproxy.proxy.route import Route
 from pinproxy.proxy.server import Server
@@ -130,6 +131,7 @@ class App:
         Raises:
             SettingsError: An address cannot be bound.
         """
+        watch_of_loop().frame_rounds(self._log.sink.hold, self._log.sink.release)
         with self._signals_handled():
             async with self._observations_file.kept_up(self._observations, self._clock):
                 await self._run(started)

@@ -31,6 +31,8 @@ class Watch:
         self._epoll = select.epoll()
         self._readers: dict[int, Callback] = {}
         self._writers: dict[int, Callback] = {}
+        self._before: Callback = _nothing
+        self._behind: Callback = _nothing
         asyncio.get_running_loop().add_reader(self._epoll.fileno(), self._dispatch)
 
     def add_reader(self, descriptor: int, callback: Callback) -> None:
@@ -48,6 +50,13 @@ class Watch:
     def remove_writer(self, descriptor: int) -> None:
         """Call back no more; before the descriptor is closed. Unknown ones are fine."""
         self._remove(descriptor, self._writers, self._readers, select.EPOLLIN)
+
+    def frame_rounds(self, before: Callback, behind: Callback) -> None:
+        """Call back before and behind each round, in which everybody whose socket is ready is called back.
+
+        For what is cheaper done once for all of them; instead of whoever was called so far. Neither may raise.
+        """
+        self._before, self._behind = before, behind
 
     def _add(
         self, descriptor: int, callback: Callback, these: dict[int, Callback], others: dict[int, Callback], event: int
@@ -75,15 +84,27 @@ class Watch:
                 due.append((readers, descriptor, reader))
             if events != _READABLE and (writer := writers.get(descriptor)) is not None:
                 due.append((writers, descriptor, writer))
-        for waiting, descriptor, callback in due:
-            # One that was called before may have removed it, or closed it, and somebody else has the number now.
-            if waiting.get(descriptor) is not callback:
-                continue
-            try:
-                callback()
-            except Exception as error:  # noqa: BLE001 - the boundary of each callback: one that fails must not keep the others waiting
-                context = {"message": "a callback of a socket failed", "exception": error}
-                asyncio.get_running_loop().call_exception_handler(context)
+        self._before()
+        try:
+            _call_back(due)
+        finally:
+            self._behind()
+
+
+def _call_back(due: list[tuple[dict[int, Callback], int, Callback]]) -> None:
+    for waiting, descriptor, callback in due:
+        # One that was called before may have removed it, or closed it, and somebody else has the number now.
+        if waiting.get(descriptor) is not callback:
+            continue
+        try:
+            callback()
+        except Exception as error:  # noqa: BLE001 - the boundary of each callback: one that fails must not keep the others waiting
+            context = {"message": "a callback of a socket failed", "exception": error}
+            asyncio.get_running_loop().call_exception_handler(context)
+
+
+def _nothing() -> None:
+    """Frame no rounds."""
 
 
 watch_of_loop: LoopLocal[Watch] = LoopLocal(Watch)

@@ -79,7 +79,7 @@ class Exposition(Collector):
             "pinproxy_log_lines_dropped",
             "Log lines that standard error would not take.",
             (),
-            [((), self._metrics.dropped_lines)],
+            [((), self._metrics.dropped_lines())],
         )
 
     def _connections(self) -> Iterator[Metric]:

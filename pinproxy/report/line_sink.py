@@ -2,7 +2,8 @@
 
 Rules of this file:
 - A reader that has stopped reading, or is gone, costs lines and never traffic: nothing here blocks or raises.
-- Nothing is queued. A queue would only hide for a while that nobody reads, and then hold the memory as well.
+- Nothing is queued for a reader. A queue would only hide for a while that nobody reads, and then hold the memory as well.
+- Between `hold` and `release`, where nobody waits for anything, lines gather to pieces that a pipe takes whole, in order.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ class LineSink:
             stream: Where to write; None, as `sys.stderr` is where it was closed before the start: nowhere.
         """
         self.dropped = 0
+        self._is_holding = False
+        self._held: list[bytes] = []
+        self._held_bytes = 0
         self._is_torn = False
         self._descriptor = os.open(os.devnull, os.O_WRONLY) if stream is None else os.dup(stream.fileno())
         # > POSIX.1-2017, poll(): Regular files shall always poll TRUE for reading and writing.
@@ -41,6 +45,7 @@ class LineSink:
 
     def close(self) -> None:
         """Give the descriptor back; later lines are dropped."""
+        self.release()
         if self._descriptor >= 0:
             self._poll.unregister(self._descriptor)
             os.close(self._descriptor)
@@ -48,22 +53,45 @@ class LineSink:
 
     def msg(self, line: bytes) -> None:
         """Write one line, end of line included; drop it where that would block or fail."""
-        try:
-            is_whole = self._write(b"\n" + line if self._is_torn else line)
-        except OSError:
-            is_whole = False
-        if not is_whole:
-            self.dropped += 1
+        if not self._is_holding:
+            self._write_or_drop(line, 1)
+            return
+        if self._held_bytes + len(line) > _PIECE:
+            self._write_held()
+        self._held.append(line)
+        self._held_bytes += len(line)
 
     debug = info = warning = error = critical = msg
 
-    def _write(self, line: bytes) -> bool:
+    def hold(self) -> None:
+        """Gather what comes until `release`: a system call for each line is what a proxy under load can do without."""
+        self._is_holding = True
+
+    def release(self) -> None:
+        """Write what was gathered, and gather no more."""
+        self._is_holding = False
+        self._write_held()
+
+    def _write_held(self) -> None:
+        if self._held:
+            held, self._held, self._held_bytes = self._held, [], 0
+            self._write_or_drop(b"".join(held), len(held))
+
+    def _write_or_drop(self, text: bytes, lines: int) -> None:
+        try:
+            is_whole = self._write(b"\n" + text if self._is_torn else text)
+        except OSError:
+            is_whole = False
+        if not is_whole:
+            self.dropped += lines
+
+    def _write(self, text: bytes) -> bool:
         written = 0
-        while written < len(line):
+        while written < len(text):
             if not self._always_takes and not self._takes_now():
                 self._is_torn = self._is_torn or written > 0
                 return False
-            written += os.write(self._descriptor, line[written : written + _PIECE])
+            written += os.write(self._descriptor, text[written : written + _PIECE])
         self._is_torn = False
         return True
 

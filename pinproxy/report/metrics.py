@@ -7,6 +7,7 @@ Events and scrapes happen on one event loop, so a plain addition is enough, and 
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from pinproxy.policy.mismatch import MismatchClass
@@ -67,7 +68,7 @@ class Metrics:
         bytes_up: Payload from clients to upstreams.
         bytes_down: Payload from upstreams to clients.
         failures: Defects caught inside reporting, by the part that had them.
-        dropped_lines: Log lines that standard error would not take.
+        dropped_lines: Tells how many log lines standard error would not take.
     """
 
     def __init__(self) -> None:
@@ -77,7 +78,7 @@ class Metrics:
         self.bytes_up = 0
         self.bytes_down = 0
         self.failures: dict[str, int] = {"log": 0, "metrics": 0, "book": 0, "observations": 0}
-        self.dropped_lines = 0
+        self.dropped_lines: Callable[[], int] = int  # 0, as long as there is no log
 
     def adopt(self, table: PolicyTable) -> None:
         """Follow a new configuration: the series of rules that are gone go too, new rules start at zero and are there at once."""

@@ -36,6 +36,7 @@ class Reporter:
         self._metrics = metrics
         self._book = book
         self._observations = observations
+        metrics.dropped_lines = lambda: log.dropped_lines
         self._takers: tuple[tuple[str, Callable[[ConnectionEvent], None]], ...] = (
             ("log", log.connection),
             ("metrics", metrics.record),
@@ -69,7 +70,6 @@ class Reporter:
                 take(event)
             except Exception as error:  # noqa: BLE001  # the boundary: a defect in telling of traffic must not become one of it
                 self._report_defect(part, error)
-        self._metrics.dropped_lines = self._log.dropped_lines
 
     def reload_succeeded(self, table: PolicyTable, at: datetime) -> None:
         """Follow a configuration that came into force, the first one included.

@@ -141,3 +141,22 @@ async def test_a_loop_has_one_watch_and_each_loop_its_own() -> None:
 
     assert await watch() is watch_of_loop()
     assert await asyncio.to_thread(asyncio.run, watch()) is not watch_of_loop()
+
+
+async def test_rounds_are_framed(pair: tuple[socket.socket, socket.socket]) -> None:
+    """Before the first and behind the last who is called back; also where one of them fails."""
+    ours, theirs = pair
+    watch, heard, failed = watch_of_loop(), list[str](), asyncio.Event()
+    watch.frame_rounds(lambda: heard.append("before"), lambda: heard.append("behind"))
+
+    def read() -> None:
+        watch.remove_reader(ours.fileno())
+        heard.append("read")
+        raise RuntimeError("a defect")
+
+    asyncio.get_running_loop().set_exception_handler(lambda *_: failed.set())
+    watch.add_reader(ours.fileno(), read)
+    theirs.sendall(b"x")
+    await woken(failed)
+    await turns()
+    assert heard == ["before", "read", "behind"]

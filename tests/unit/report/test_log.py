@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -260,6 +261,53 @@ def test_a_reader_that_stops_reading_blocks_nothing_and_gets_whole_lines_afterwa
     *whole, last = rest.splitlines()
     assert json.loads(last)["decision"] == "allow"
     assert sum(1 for line in whole if line.endswith(b"}") and json.loads(line)) >= len(whole) - 1
+
+
+def packets(reader: int) -> list[bytes]:
+    """Read what each write to a pipe of packets brought."""
+    os.set_blocking(reader, False)
+    found = []
+    with contextlib.suppress(BlockingIOError):
+        while packet := os.read(reader, 65536):
+            found.append(packet)
+    return found
+
+
+def test_lines_of_one_round_go_out_together_in_their_order_and_by_pieces_that_a_pipe_takes_whole() -> None:
+    """Nothing waits behind `release`, and what is said without a `hold` goes out at once."""
+    reader, writer = os.pipe2(os.O_DIRECT)
+    with os.fdopen(writer, "w") as stream:
+        log = Log(stream=stream)
+        log.sink.hold()
+        for size in (1, 2, 4000, 5000, 3):
+            log.sink.msg(b"%d\n" % size * size)
+        log.sink.release()
+        log.sink.msg(b"alone\n")
+        log.sink.hold()
+        log.sink.msg(b"last\n")
+        log.close()
+    found = packets(reader)
+    os.close(reader)
+    expected = b"".join(b"%d\n" % size * size for size in (1, 2, 4000, 5000, 3))
+    assert b"".join(found) == expected + b"alone\nlast\n"
+    assert found[0] == b"1\n2\n2\n"
+    assert found[-3:] == [b"3\n3\n3\n", b"alone\n", b"last\n"]
+    assert log.dropped_lines == 0
+
+
+def test_each_line_that_was_gathered_for_a_reader_who_is_gone_is_counted() -> None:
+    """What is written at once is lost at once."""
+    reader, writer = reader_and_writer()
+    with writer:
+        log = Log(stream=writer)
+        os.close(reader)
+        log.sink.hold()
+        log.connection(event())
+        log.connection(event())
+        assert log.dropped_lines == 0
+        log.sink.release()
+        log.close()
+    assert log.dropped_lines == 2
 
 
 def test_a_process_without_standard_error_has_a_log_that_goes_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
