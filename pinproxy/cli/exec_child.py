@@ -1,7 +1,7 @@
 """`exec`: one program, behind a proxy that lives as long as it does.
 
 1. The configuration as it is, but for what must be this run's own: the port, the directory of the CA's files, no admin server,
-   and no question who the only client is.
+   no routes, and no question who the only client is.
 2. Once the proxy listens, the child starts, with the variables that lead it through.
 3. Signals for us are signals for the child. When it ends, the proxy does, and its exit code is ours.
 """

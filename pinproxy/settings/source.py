@@ -19,8 +19,8 @@ class SettingsSource:
         path: The YAML file; None: defaults, environment and flags alone.
         environ: The environment.
         flags: Text by flag, as given on the command line.
-        is_for_one_client: Whether one program alone is told of the proxy, on loopback: nobody is asked who they are then, and
-            nothing is encrypted on the way to itself.
+        is_for_one_client: Whether one program alone is told of the proxy, on loopback: nobody is asked who they are then, nothing
+            is encrypted on the way to itself, and routes, whose ports are the running proxy's, are not opened a second time.
     """
 
     path: Path | None
@@ -36,5 +36,5 @@ class SettingsSource:
         """
         settings = load_settings(self.path, self.environ, self.flags)
         if self.is_for_one_client:
-            return settings.model_copy(update={"client_auth": ClientAuthSection(), "listen_tls": None})
+            return settings.model_copy(update={"client_auth": ClientAuthSection(), "listen_tls": None, "routes": ()})
         return settings
