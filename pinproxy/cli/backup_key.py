@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -44,8 +45,12 @@ def backup_key(out: Path, host: str | None) -> None:
         if os.path.lexists(file):
             raise click.UsageError(f"{file} is there already and is not overwritten; choose another --out")
     key = ec.generate_private_key(ec.SECP256R1())
-    _create(key_file, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    _create(request_file, request.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM))
+    _create(
+        {
+            key_file: key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
+            request_file: request.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM),
+        }
+    )
     # The pin is read back from what was written, so that it is of the key in the safe and of no other.
     (found,) = read_key(key_file, "key")
     click.echo(f"{key_file}: the key, 0600; keep it offline\n{request_file}: its signing request", err=True)
@@ -72,13 +77,18 @@ def _general_name(name: str) -> x509.GeneralName:
         return x509.DNSName(name)
 
 
-def _create(file: Path, content: bytes) -> None:
-    """Write a file that nobody else can read, and that was not there: O_EXCL follows no link and loses no race."""
-    try:
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise click.FileError(str(file), error.strerror) from error
-    with os.fdopen(descriptor, "wb") as opened:
-        opened.write(content)
-        opened.flush()
-        os.fsync(opened.fileno())
+def _create(contents: Mapping[Path, bytes]) -> None:
+    """Write files that nobody else can read, and that were not there: O_EXCL follows no link and loses no race. All, or none."""
+    created: list[Path] = []
+    for file, content in contents.items():
+        try:
+            descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            created.append(file)
+            with os.fdopen(descriptor, "wb") as opened:
+                opened.write(content)
+                opened.flush()
+                os.fsync(descriptor)
+        except OSError as error:
+            for made in created:
+                made.unlink()
+            raise click.ClickException(f"{file} cannot be written ({error.strerror}); nothing was made") from error

@@ -9,6 +9,7 @@ Rules of this file:
 from __future__ import annotations
 
 import difflib
+import errno
 import io
 import os
 import sys
@@ -21,6 +22,8 @@ import click
 from pinproxy import __version__
 from pinproxy.cli.exit_code import ExitCode
 from pinproxy.errors import PinproxyError, SettingsError
+
+_CANNOT_WRITE = frozenset({errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 
 
 class Entry(NamedTuple):
@@ -125,8 +128,12 @@ def invoke(arguments: Sequence[str]) -> int:
     except PinproxyError as error:
         click.echo(f"pinproxy: {error}", err=True)
         return ExitCode.FAILURE
-    except BrokenPipeError:
-        # `pinproxy … | head` has read enough. What is still buffered must not fail again when the interpreter ends.
+    except OSError as error:
+        if error.errno not in _CANNOT_WRITE:
+            raise
+        if error.errno != errno.EPIPE:  # `pinproxy … | head` has read enough, and knows it
+            click.echo(f"pinproxy: cannot write: {error.strerror}", err=True)
+        # What is still buffered must not fail again when the interpreter ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.FAILURE
     return ExitCode.OK if code is None else int(code)

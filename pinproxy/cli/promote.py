@@ -23,7 +23,7 @@ from pinproxy.cli.options import admin_option, config_option
 from pinproxy.errors import PatternSyntaxError, SettingsError
 from pinproxy.policy.pattern import parse_pattern
 from pinproxy.report.atomic_file import replace_file
-from pinproxy.report.promotion import weigh
+from pinproxy.report.promotion import weigh, window
 from pinproxy.settings.document import dotted, parse_document
 from pinproxy.settings.edit import NotEditable, with_host_mode
 from pinproxy.settings.load import load_settings
@@ -84,7 +84,7 @@ def promote(
         click.echo(f"refused: {rule.label} stays report-only{lines}\n  by {observed.source}", err=True)
         return ExitCode.MISMATCH
     click.echo(
-        f"{rule.label}: {evidence.counts.matched:,} connections matched in the last {days} days and none would have been denied; "
+        f"{rule.label}: {evidence.counts.matched:,} connections matched in {window(days)} and none would have been denied; "
         f"these pins are observed since {evidence.since:%Y-%m-%d}",
         err=True,
     )

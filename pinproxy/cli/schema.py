@@ -23,6 +23,10 @@ def schema(output: Path | None) -> None:
     if output is None:
         click.echo(schema_text(), nl=False)
         return
+    if output.exists() and not output.is_file():
+        # What replaces a device takes it away from everybody else.
+        raise click.UsageError(f"{output} is no file; without --output, the schema goes to stdout")
+    output = output.resolve()  # what a link points to is replaced, not the link
     temporary = output.with_name(f".{output.name}.{secrets.token_hex(4)}")
     try:
         temporary.write_text(schema_text(), "utf-8")

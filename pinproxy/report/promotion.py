@@ -67,7 +67,8 @@ def weigh(hosts: Iterable[HostObservation], rule: HostRule, now: datetime, days:
     since = max([min(host.pins_since for host in under_these), *changes])
     if since > now - timedelta(days=days):
         ripe = since + timedelta(days=days)
-        objections.append(f"these pins are observed since {_day(since)} only; {days} days are over on {_day(ripe)}")
+        over = "a day is" if days == 1 else f"{days} days are"
+        objections.append(f"these pins are observed since {_day(since)} only; {over} over on {_day(ripe)}")
     # 3.
     before = now.date() - timedelta(days=days)
     by_day: dict[date, Counts] = {}
@@ -81,7 +82,7 @@ def weigh(hosts: Iterable[HostObservation], rule: HostRule, now: datetime, days:
     if total.matched < min_connections:
         last = max(host.last_at for host in observed)
         objections.append(
-            f"{_connections(total.matched)} matched in the last {days} days, expected {min_connections} or more; "
+            f"{_connections(total.matched)} matched in {window(days)}, expected {min_connections} or more; "
             f"the last one seen was on {_day(last)}"
         )
     return Evidence(since, total, tuple(objections))
@@ -91,7 +92,12 @@ def _against(by_day: dict[date, Counts], days: int) -> Iterator[str]:
     for kind, what in _AGAINST.items():
         counts = {day: getattr(counts, kind) for day, counts in by_day.items()}
         if total := sum(counts.values()):
-            yield f"{_connections(total)} {what} in the last {days} days: {_per_day(counts)}"
+            yield f"{_connections(total)} {what} in {window(days)}: {_per_day(counts)}"
+
+
+def window(days: int) -> str:
+    """Name the days that count."""
+    return "the last day" if days == 1 else f"the last {days} days"
 
 
 def _per_day(counts: dict[date, int]) -> str:

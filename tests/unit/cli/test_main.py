@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -129,6 +130,28 @@ def test_a_reader_that_has_read_enough_is_no_traceback() -> None:
     assert process.stderr.read() == b""
     process.stderr.close()
     assert process.wait(10) == ExitCode.FAILURE
+
+
+def test_a_full_disk_is_no_traceback() -> None:
+    """What cannot be written is said in a line."""
+    with Path("/dev/full").open("wb") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "pinproxy", "schema"], stdout=full, stderr=subprocess.PIPE, env=environment(), check=False
+        )
+    assert (ended.returncode, ended.stderr) == (ExitCode.FAILURE, b"pinproxy: cannot write: No space left on device\n")
+
+
+def test_a_schema_replaces_no_device(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nor a pipe, as here. A link stays a link, and what it leads to is replaced."""
+    file, link, pipe = tmp_path / "s.json", tmp_path / "link", tmp_path / "pipe"
+    file.touch()
+    link.symlink_to(file)
+    os.mkfifo(pipe)
+    assert invoke(["schema", "-o", str(link)]) == ExitCode.OK
+    assert (link.is_symlink(), file.stat().st_size > 0) == (True, True)
+    assert invoke(["schema", "-o", str(pipe)]) == ExitCode.USAGE
+    assert "pipe is no file; without --output" in capsys.readouterr().err
+    assert pipe.is_fifo()
 
 
 def test_a_terminal_without_the_sign_gets_its_number() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from pinproxy.cli.exit_code import ExitCode
 from pinproxy.cli.main import invoke
 from pinproxy.cli.pin_formats import WRITERS, Listing, write_listing
 from pinproxy.cli.pin_sources import Found, ServerAnswer
+from tests.harness.command_line import environment
 from tests.harness.pki import make_intermediate, make_leaf, make_root
 from tests.unit.pins.formats import examples
 
@@ -160,6 +163,17 @@ def test_a_file_is_printed_for_a_host_to_be_filled_in(directory: Path, capsys: C
     captured = capsys.readouterr()
     assert captured.out == f'.add("host.example", "{LEAF.pin}")\n'
     assert "host.example stands for your host" in captured.err
+
+
+def test_a_backup_key_that_cannot_be_written_leaves_nothing(directory: Path) -> None:
+    """Half a key would stand in the way of the next try, or be taken for one; here no file may have a byte."""
+    command = 'ulimit -f 0; exec "$0" -m pinproxy backup-key'
+    ended = subprocess.run(
+        ["/bin/sh", "-c", command, sys.executable], env=environment(), cwd=directory, capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stdout) == (ExitCode.FAILURE, "")
+    assert ended.stderr == "Error: backup.key cannot be written (File too large); nothing was made\n"
+    assert not list(directory.glob("backup*"))
 
 
 @pytest.mark.parametrize("out", ["safe", "."])
