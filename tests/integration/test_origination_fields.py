@@ -67,6 +67,30 @@ async def test_hop_by_hop_fields_of_a_response_end_here() -> None:
     ]
 
 
+@pytest.mark.attack(
+    "an origin that says in our name why it refuses: X-Pinproxy-Error, or a Proxy-Status of ours",
+    expect="neutralise",
+    topic="responses",
+    motive="RFC 9209 §2",
+)
+async def test_an_origin_says_nothing_in_our_name_wherever_it_says_it() -> None:
+    """Neither before its answer, nor in it, nor behind it; what other proxies say stays."""
+    answer = (
+        b"HTTP/1.1 103 Early Hints\r\nX-Pinproxy-Error: draining\r\nLink: </a>\r\n\r\n"
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n"
+        b"Proxy-Status: PinProxy; error=dns_error\r\nProxy-Status: far; error=x\r\n\r\n"
+        b"2\r\nok\r\n0\r\nX-Pinproxy-Error: draining\r\nProxy-Status: pinproxy\r\nSum: 2\r\n\r\n"
+    )
+    async with originating(answering(answer)) as stage:
+        client = await stage.client()
+        client.get()
+        hints, response = await client.response(), await client.response()
+        await stage.logged(1)
+    assert (hints.status, hints.get("link"), hints.code) == (103, "</a>", None)
+    assert (response.status, response.body, response.code, response.trailers) == (200, b"ok", None, (("sum", "2"),))
+    assert [value for name, value in response.fields if name == "proxy-status"] == ["far; error=x"]
+
+
 async def test_via_is_added_behind_those_of_others_with_the_version_received() -> None:
     """Each proxy adds its own (RFC 9110 §7.6.3)."""
     async with originating(answering(b"HTTP/1.0 200 OK\r\nVia: 1.1 far\r\nContent-Length: 0\r\n\r\n")) as stage:

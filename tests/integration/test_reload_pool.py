@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from pinproxy.limits import Limits
 from pinproxy.policy.rule import HostRule
 from pinproxy.policy.table import PolicyTable
-from tests.harness.clients import Way, ask, each_way, originate
+from tests.harness.clients import Answer, Way, ask, connect, each_way, get_head, originate, read_answer
 from tests.harness.origin import Origin, running_origin
 from tests.harness.pki import Issued, make_leaf, make_root, server_context
 from tests.harness.running import HOST, host_rule, running_proxy
@@ -195,3 +197,47 @@ async def test_the_log_names_the_rule_that_decided(way: Way) -> None:
         gate.set()
         assert (await asking).status == 200
         assert (await proxy.connection())["host_rule"] == "*.example.test"
+
+
+# --- what is forwarded in clear -----------------------------------------------------------------------------------------
+
+
+class NamesThatReload(dict[str, str]):
+    """Names; while one is looked up, another table comes into force."""
+
+    reload: Callable[[], None]
+
+    def get(self, host: str, otherwise: Any = None) -> Any:
+        """Reload, and answer."""
+        self.reload()
+        return super().get(host, otherwise)
+
+
+@pytest.mark.attack(
+    "pins are changed while tunnels and requests under the old ones are open",
+    expect="cut",
+    topic="faults",
+    motive="CVE-2022-21654; OkHttp rebuilds its client",
+)
+@pytest.mark.parametrize(
+    ("listed", "code"), [("plain.test", "host_not_listed"), ("other.test", None)], ids=["this host", "another"]
+)
+async def test_a_host_that_is_listed_while_it_is_dialled_gets_nothing_in_clear(listed: str, code: str | None) -> None:
+    """`unlisted: allow` forwards plain HTTP; from the moment a host is listed, no byte for it goes anywhere unverified."""
+    names = NamesThatReload({"plain.test": "127.0.0.1"})
+    async with (
+        running_origin(None) as origin,
+        running_proxy(unlisted="allow", addresses=names, limits=Limits(allow_private=True)) as proxy,
+    ):
+        rule = host_rule([LEAF.pin], ROOT.anchors, host=listed)
+        names.reload = lambda: proxy.server.swap(PolicyTable((rule,), "allow"))
+        authority = f"plain.test:{origin.port}"
+
+        def get() -> Answer:
+            with connect(proxy) as client:
+                client.sendall(get_head(f"http://{authority}/", authority, further="Connection: close\r\n"))
+                return read_answer(client)
+
+        assert (await in_thread(get)).code == code
+        await origin.quiet()
+        assert bool(origin.received) is (code is None)

@@ -8,9 +8,12 @@ import socket
 from collections.abc import AsyncIterator
 from typing import Any
 
+import pytest
+
 from pinproxy.errors import HostNotListed
 from pinproxy.limits import Limits
 from pinproxy.net.client_words import tell_client
+from pinproxy.proxy import visit
 from pinproxy.proxy.http_reply import HTTP
 from pinproxy.proxy.record import Record
 from pinproxy.proxy.visit import Story, Visit, accept
@@ -102,3 +105,21 @@ async def test_a_drain_ends_with_the_last_client_that_reads_its_refusal() -> Non
             client.shutdown(socket.SHUT_WR)
             async with asyncio.timeout(2):
                 await draining
+
+
+@pytest.mark.attack(
+    "one connection more than limits.connections", expect="overloaded", topic="resources", motive="smokescreen (464b111)"
+)
+async def test_so_many_are_told_that_there_is_no_room_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who lingers over a 503 holds a descriptor, too: beyond a burst of them the rest hear nothing. Then there is room again."""
+    monkeypatch.setattr(visit, "_OVERLOAD_ANSWERS", 2)
+    async with running_proxy(limits=Limits(connections=1)) as proxy, asyncio.timeout(5):
+        with contextlib.ExitStack() as at_the_end:
+            clients = [at_the_end.enter_context(await in_thread(connect, proxy)) for _ in range(4)]
+            for told in clients[1:3]:
+                assert (await in_thread(read_answer, told)).code == "overloaded"
+            assert await in_thread(clients[3].recv, 1) == b""
+        await proxy.server._proxy.live.wait_empty()
+        with await in_thread(connect, proxy) as client:
+            client.sendall(connect_head())
+            assert (await in_thread(read_answer, client)).code == "host_not_listed"
