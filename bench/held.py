@@ -27,13 +27,13 @@ def idle_interceptions(_stage: Stage, proxy: Running, way: Way, scale: Scale) ->
 
 
 def _memory(proxy: Running, way: Way, count: int) -> Sample:
-    with held_connections(way, 50):  # the memory that the first ones cost once and for all
-        pass
-    time.sleep(_SETTLING_SECONDS)  # nothing tells that the last connection has been let go
-    before = proxy.resident_kib()
-    with held_connections(way, count):
-        time.sleep(_SETTLING_SECONDS)  # nor that the last one is idle
-        return Sample({"kib": (proxy.resident_kib() - before) / count}, count)
+    # The memory that the first ones cost once and for all. They stay: what they give back, the others would take first.
+    with held_connections(way, 50):
+        time.sleep(_SETTLING_SECONDS)  # nothing tells that the last connection is idle
+        before = proxy.resident_kib()
+        with held_connections(way, count):
+            time.sleep(_SETTLING_SECONDS)
+            return Sample({"kib": (proxy.resident_kib() - before) / count}, count)
 
 
 @contextlib.contextmanager
