@@ -21,6 +21,13 @@ from pinproxy.policy.verify import HandshakeFacts
 _DATES, _NAMES = (9, 10), (62, 64)
 _END_MISSING = (2, 18, 19, 20, 21)  # no issuer, self-signed, self-signed in the chain, no local issuer, no first issuer
 _VERSION_REASONS = frozenset({"UNSUPPORTED_PROTOCOL", "WRONG_SSL_VERSION", "TLSV1_ALERT_PROTOCOL_VERSION"})
+_NO_TLS = "answers with something that is no TLS; is this its TLS port?"
+_MEANINGS = {
+    "WRONG_VERSION_NUMBER": _NO_TLS,
+    "PACKET_LENGTH_TOO_LONG": _NO_TLS,
+    "SSLV3_ALERT_HANDSHAKE_FAILURE": "finds nothing in common, or asks for a client certificate (`client_cert`)",
+    "TLSV1_UNRECOGNIZED_NAME": "says that it does not know this name",
+}
 
 
 async def shake_hands_with_server(
@@ -171,7 +178,7 @@ def _translated(error: OSError, authority: Authority, refused: SentChain | None)
     reason = _reason(error)
     if reason in _VERSION_REASONS:
         return TlsVersion(f"{authority} speaks no TLS version that `min_tls` allows ({reason})")
-    return TlsHandshakeFailed(f"{authority} ended the TLS handshake ({reason})")
+    return TlsHandshakeFailed(f"{authority} {_MEANINGS.get(reason, 'ended the TLS handshake')} ({reason})")
 
 
 def _reason(error: OSError) -> str:

@@ -235,6 +235,7 @@ async def test_a_refusal_never_quotes_the_peer() -> None:
         with pytest.raises(TlsHandshakeFailed) as caught:
             await shake_hands_with_server(ours, client_context(ROOT.anchors, "1.2", ()), AUTHORITY, 5.0)
     assert "script" not in caught.value.detail
+    assert "something that is no TLS" in caught.value.detail
     assert "WRONG_VERSION_NUMBER" in caught.value.detail
 
 
