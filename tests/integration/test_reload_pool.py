@@ -239,5 +239,6 @@ async def test_a_host_that_is_listed_while_it_is_dialled_gets_nothing_in_clear(l
                 return read_answer(client)
 
         assert (await in_thread(get)).code == code
-        await origin.quiet()
+        if code is not None:
+            await origin.quiet()
         assert bool(origin.received) is (code is None)
