@@ -1,31 +1,22 @@
 """Bytes between two plain sockets, both ways, until both directions have ended; moved by the kernel where it can.
 
 Rules of this file:
-- A pipe is borrowed only while bytes are in flight, and what it holds is all that a slow reader makes us hold: while it is
-  not empty, its writer is not read.
-- An end of one side is passed on as an end (half-close), a cut (reset) as a cut.
-- A tap sees the bytes of one direction, in Python, until it has seen enough: the end of a TLS handshake, say.
+- Each direction is a flow (`net.flow`) that ends by itself; the relay ends with the second, or when one side is cut.
+- A cut (reset) of one side is passed on as a cut, an end as an end.
 - No socket is closed under somebody who waits for it: until `start`, both sockets are still the caller's.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
-from collections.abc import Callable
 
 from pinproxy.limits import Limits
 from pinproxy.net.deadlines import Deadlines
-from pinproxy.net.pipe import PUT_BYTES, Pipe, PipePool
+from pinproxy.net.flow import Flow, Tap
+from pinproxy.net.pipe import PipePool
 from pinproxy.net.reset import reset_on_close
-from pinproxy.net.watch import Watch, watch_of_loop
-
-Tap = Callable[[bytes], bool]
-"""Sees bytes before they go on; returns whether it wants more. What it raises cuts the tunnel."""
-
-_MOVES_PER_WAKE = 8  # then the other connections have their turn
-_WORTH_ANOTHER_BYTES = 64 * 1024  # after less the source is most likely dry: if it is not, it tells so again
+from pinproxy.net.watch import watch_of_loop
 
 
 class SocketRelay:
@@ -83,8 +74,8 @@ class SocketRelay:
         self._owns_sockets = False
         self._upstream_error: Exception | None = None
         self._is_cut = False
-        self._up = _Flow(self, self._watch, client, upstream, pipes, tap_up)
-        self._down = _Flow(self, self._watch, upstream, client, pipes, tap_down)
+        self._up = Flow(self, self._watch, client, upstream, pipes, tap_up)
+        self._down = Flow(self, self._watch, upstream, client, pipes, tap_down)
         self._client_heard: asyncio.Future[None] | None = None
         self._last_moved = self._loop.time()
         self.deadline = self._last_moved + limits.idle_seconds
@@ -191,144 +182,3 @@ class SocketRelay:
     def _close(self) -> None:
         self._client.close()
         self._upstream.close()
-
-
-class _Flow:
-    """One direction."""
-
-    __slots__ = (
-        "_from",
-        "_is_reading",
-        "_is_writing",
-        "_pipe",
-        "_pipes",
-        "_relay",
-        "_source",
-        "_tap",
-        "_target",
-        "_to",
-        "_watch",
-        "has_ended",
-        "has_source_ended",
-        "moved_bytes",
-    )
-
-    def __init__(
-        self, relay: SocketRelay, watch: Watch, source: socket.socket, target: socket.socket, pipes: PipePool, tap: Tap | None
-    ) -> None:
-        self._watch = watch
-        self._relay = relay
-        self._source, self._target = source, target
-        self._from, self._to = source.fileno(), target.fileno()
-        self._pipes = pipes
-        self._pipe: Pipe | None = None
-        self._tap = tap
-        self._is_reading = False
-        self._is_writing = False
-        self.has_source_ended = False
-        self.moved_bytes = 0
-        self.has_ended = False
-
-    def resume(self) -> None:
-        if not (self._is_reading or self.has_source_ended or self.has_ended):
-            self._is_reading = True
-            self._watch.add_reader(self._from, self._pump)
-
-    def stop(self) -> None:
-        self._pause()
-        self._stop_writing()
-        self._return_pipe()
-
-    def _pause(self) -> None:
-        if self._is_reading:
-            self._is_reading = False
-            self._watch.remove_reader(self._from)
-
-    def _stop_writing(self) -> None:
-        if self._is_writing:
-            self._is_writing = False
-            self._watch.remove_writer(self._to)
-
-    def _return_pipe(self) -> None:
-        pipe, self._pipe = self._pipe, None
-        if pipe is not None:
-            self._pipes.give_back(pipe)
-
-    def _pump(self) -> None:
-        """Move what is there, until the source is dry or the target full."""
-        self._relay.moved()
-        try:
-            for _ in range(_MOVES_PER_WAKE):
-                count = self._fill()
-                if not (count and self._drain()) or count < _WORTH_ANOTHER_BYTES:
-                    break
-        except Exception as error:  # noqa: BLE001 - the boundary of this callback: the source or the tap failed, so the tunnel ends
-            self._relay.cut(self._source, error)
-        else:
-            self._settle()
-
-    def _fill(self) -> int:
-        """Take bytes from the source; return how many."""
-        self._pipe = pipe = self._pipe or self._pipes.borrow()
-        try:
-            count = pipe.fill(self._source) if self._tap is None else self._fill_tapped(pipe, self._tap)
-        except BlockingIOError:
-            return 0
-        if not count:
-            self.has_source_ended = True
-            self._pause()
-        self.moved_bytes += count
-        return count
-
-    def _fill_tapped(self, pipe: Pipe, tap: Tap) -> int:
-        data = self._source.recv(PUT_BYTES)
-        if data:
-            if not tap(data):
-                self._tap = None
-            pipe.put(data)
-        return len(data)
-
-    def _drain(self) -> bool:
-        """Give bytes to the target; tell whether it took them all."""
-        if self._pipe is None:
-            return True
-        try:
-            self._pipe.drain(self._target)
-        except BlockingIOError:
-            self._pause()
-            if not self._is_writing:
-                self._is_writing = True
-                self._watch.add_writer(self._to, self._flush)
-            return False
-        except OSError as error:
-            # It takes no more, but it may have answered before it hung up: what it said is for the other flow to pass on.
-            self.stop()
-            self.has_ended = True
-            self._relay.side_failed(self._target, error)
-            self._relay.flow_ended()
-            return False
-        return True
-
-    def _flush(self) -> None:
-        """Go on where the target was full."""
-        self._relay.moved()
-        if self._drain():
-            self._stop_writing()
-            self._settle()
-            self.resume()
-
-    def _settle(self) -> None:
-        """Give an empty pipe back; pass an end on once everything before it has gone."""
-        pipe = self._pipe
-        if pipe is not None:
-            if pipe.held_bytes:
-                return
-            self._pipe = None
-            self._pipes.give_back(pipe)
-        if self.has_source_ended and not self.has_ended:
-            self.has_ended = True
-            self._relay.flow_ended()
-            # Unless this was the second to end: then the relay has closed both, which says the same.
-            if not self._relay.done.done():
-                with contextlib.suppress(OSError):
-                    self._target.shutdown(socket.SHUT_WR)

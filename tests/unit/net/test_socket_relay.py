@@ -15,8 +15,9 @@ import pytest
 from pinproxy.errors import TlsHandshakeFailed
 from pinproxy.limits import Limits
 from pinproxy.net.deadlines import TICK_SECONDS, Deadlines
+from pinproxy.net.flow import Tap
 from pinproxy.net.pipe import BufferPipe, KernelPipe, Pipe, PipePool
-from pinproxy.net.socket_relay import SocketRelay, Tap
+from pinproxy.net.socket_relay import SocketRelay
 from tests.harness.socket_pairs import reset, socket_pair
 from tests.harness.tunnelling import open_descriptors
 
@@ -208,7 +209,7 @@ async def test_a_reset_is_passed_on_as_a_reset(kind: type[Pipe], side: str) -> N
 @each_kind
 async def test_a_reset_behind_bytes_is_not_overlooked(kind: type[Pipe], monkeypatch: pytest.MonkeyPatch) -> None:
     """A turn ends before the reset is read, and libuv tells of it once: together with the bytes before it."""
-    monkeypatch.setattr("pinproxy.net.socket_relay._MOVES_PER_WAKE", 1)
+    monkeypatch.setattr("pinproxy.net.flow._MOVES_PER_WAKE", 1)
     async with joined(kind, is_started=False) as both:
         both.origin.sendall(b"last words")
         reset(both.origin)
