@@ -18,7 +18,6 @@ from pinproxy.errors import Overloaded
 from pinproxy.policy.password_hash import PasswordHash, hash_password
 from pinproxy.policy.table import PolicyTable
 from pinproxy.proxy.client_auth import ClientAuth
-from pinproxy.settings.source import SettingsSource
 from tests.harness.clients import Answer, connect, get_head, read_answer, read_to_end, start_tls
 from tests.harness.configured import configured_proxy
 from tests.harness.origin import Origin, running_origin
@@ -287,16 +286,6 @@ async def test_a_user_is_removed_also_by_a_reload_that_moves_elsewhere(tmp_path:
         proxy.file.write_text(text("bob", "'127.0.0.1:0', '127.0.0.2:0'"))
         await proxy.app.reload()
         assert await asyncio.to_thread(ask, proxy.port) == "auth_required"
-
-
-@pytest.mark.parametrize("is_for_one_client", [False, True])
-def test_a_proxy_of_one_program_asks_nobody(is_for_one_client: bool, tmp_path: Path) -> None:
-    """`pinproxy exec` tells its port to its child alone, in variables that hold no password."""
-    path = tmp_path / "pinproxy.yaml"
-    users = f"{{alice: '{hash_password(b'x', bytes(16))}'}}"
-    path.write_text(f"version: 1\nclient_auth: {{basic: {{users: {users}}}}}\nhosts: [{{host: {HOST}, mode: disabled}}]\n")
-    settings = SettingsSource(path, {}, {}, is_for_one_client=is_for_one_client).load()
-    assert (not settings.client_auth.users) is is_for_one_client
 
 
 # --- a reload takes a user away ------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from pinproxy.policy.password_hash import hash_password
 from pinproxy.settings.source import SettingsSource
 
 ROUTED = """\
@@ -21,3 +22,15 @@ def test_a_proxy_of_one_program_opens_no_routes(is_for_one_client: bool, routes:
     path = tmp_path / "pinproxy.yaml"
     path.write_text(ROUTED, "utf-8")
     assert len(SettingsSource(path, {}, {}, is_for_one_client=is_for_one_client).load().routes) == routes
+
+
+@pytest.mark.parametrize("is_for_one_client", [False, True])
+def test_a_proxy_of_one_program_asks_nobody(is_for_one_client: bool, tmp_path: Path) -> None:
+    """`pinproxy exec` tells its port to its child alone, in variables that hold no password."""
+    path = tmp_path / "pinproxy.yaml"
+    users = f"{{alice: '{hash_password(b'x', bytes(16))}'}}"
+    path.write_text(
+        f"version: 1\nclient_auth: {{basic: {{users: {users}}}}}\nhosts: [{{host: api.example.test, mode: disabled}}]\n"
+    )
+    settings = SettingsSource(path, {}, {}, is_for_one_client=is_for_one_client).load()
+    assert (not settings.client_auth.users) is is_for_one_client
