@@ -80,6 +80,7 @@ class Judgement:
         return self.decision is Decision.ALLOW_AND_REPORT
 
 
+_FORBIDDEN_LIKELY = "a key that was ruled out is still in use, at the server or by whoever else has it"
 _FORBIDDEN_ADVICE = "add no pins: somebody else may hold this key; have the server's owner replace it"
 
 
@@ -108,8 +109,9 @@ def judge_pins(  # noqa: PLR0911 - five numbered outcomes read best as five retu
         return Judgement(Verdict.NOT_PINNED, Decision.ALLOW)
     # 3. A forbidden key denies: where another pin matches, after expiry, and in report-only too. Somebody else holds it.
     if forbidden := pin_set.match_forbidden(chain, now):
-        failure = f"forbidden {forbidden.pin} is in the verified chain"
-        return Judgement(Verdict.NO_MATCH, Decision.DENY, _failed(PinForbidden, failure, authority, chain, rule, last_good))
+        note = f" ({printable(forbidden.pin.note)})" if forbidden.pin.note else ""
+        failure = f"forbidden {forbidden.pin}{note} is in the verified chain, as {forbidden.position}"
+        return Judgement(Verdict.NO_MATCH, Decision.DENY, _failed(PinForbidden, failure, authority, chain, rule, now, last_good))
     # 4. One pin met is enough (RFC 7469 §2.6).
     if match := pin_set.match(chain, now):
         return Judgement(Verdict.MATCHED, Decision.ALLOW, matched_pin=match.pin)
@@ -118,10 +120,10 @@ def judge_pins(  # noqa: PLR0911 - five numbered outcomes read best as five retu
     if otherwise is Decision.ALLOW:
         return Judgement(verdict, otherwise)
     if verdict is Verdict.EXPIRED:
-        failure = "no pin matched, and the pin set has expired"
-        return Judgement(verdict, otherwise, _failed(PinSetExpired, failure, authority, chain, rule, last_good))
+        failure = f"no pin matched, and the pin set expired on {pin_set.expires:%Y-%m-%d}"
+        return Judgement(verdict, otherwise, _failed(PinSetExpired, failure, authority, chain, rule, now, last_good))
     failure = f"no pin matched the {'leaf, which alone counts here' if rule.is_pins_only else 'verified chain'}"
-    return Judgement(verdict, otherwise, _failed(PinMismatch, failure, authority, chain, rule, last_good))
+    return Judgement(verdict, otherwise, _failed(PinMismatch, failure, authority, chain, rule, now, last_good))
 
 
 def outcome_of_mismatch(rule: HostRule, now: datetime) -> tuple[Verdict, Decision]:
@@ -145,14 +147,23 @@ def outcome_of_mismatch(rule: HostRule, now: datetime) -> tuple[Verdict, Decisio
 
 
 def _failed(
-    kind: type[PinError], what: str, authority: Authority, chain: VerifiedChain, rule: HostRule, last_good: KnownChain | None
+    kind: type[PinError],
+    what: str,
+    authority: Authority,
+    chain: VerifiedChain,
+    rule: HostRule,
+    now: datetime,
+    last_good: KnownChain | None,
 ) -> PinError:
     present, pins = remember_chain(chain), rule.pin_set.pins if rule.pin_set else ()
     mismatch = classify(present, last_good)
-    advice = _FORBIDDEN_ADVICE if kind is PinForbidden else advise(mismatch, _place_of_pins(rule))
-    remedy = f"  likely    {explain(mismatch, present, last_good)}\n  to do     {advice}"
+    likely, advice = explain(mismatch, present, last_good), advise(mismatch, _place_of_pins(rule))
+    if kind is PinForbidden:
+        # How far the chain is from the last good one says nothing here: it may meet a pin, and be that very one.
+        likely, advice = _FORBIDDEN_LIKELY, _FORBIDDEN_ADVICE
+    remedy = f"  likely    {likely}\n  to do     {advice}"
     return kind(
-        f"{describe_failure(what, authority, chain, rule)}\n{remedy}",
+        f"{describe_failure(what, authority, chain, rule, now)}\n{remedy}",
         seen=tuple(item.spki for item in present.certificates),
         expected=tuple(map(str, pins)),
         mismatch_class=mismatch,
@@ -165,7 +176,7 @@ def _place_of_pins(rule: HostRule) -> str:
     return f"the pins of host {name}" if name == str(rule.pattern) else f"pin_sets.{name}.pins"
 
 
-def describe_failure(what: str, authority: Authority, chain: VerifiedChain, rule: HostRule) -> str:
+def describe_failure(what: str, authority: Authority, chain: VerifiedChain, rule: HostRule, now: datetime) -> str:
     """Write the facts of a pin failure: what was seen and what was expected; its pins can be pasted into the file."""
     pin_set = rule.pin_set
     if pin_set is None:
@@ -178,8 +189,17 @@ def describe_failure(what: str, authority: Authority, chain: VerifiedChain, rule
     for index, pin in enumerate(pin_set.pins):
         lead = "expected " if index == 0 else "         "
         note = f"  {printable(pin.note)}" if pin.note else ""
-        lines.append(f"  {lead} {pin}  {pin.position:<4}{note}".rstrip())
+        lines.append(f"  {lead} {pin}  {pin.position:<4}{note}{_out_of_force(pin, now)}".rstrip())
     return "\n".join(lines)
+
+
+def _out_of_force(pin: Pin, now: datetime) -> str:
+    """Say of a pin that does not count today why: beside a chain that shows it, nothing else would."""
+    if pin.not_before is not None and now < pin.not_before:
+        return f"  (counts from {pin.not_before:%Y-%m-%d} on)"
+    if pin.not_after is not None and pin.not_after < now:
+        return f"  (counts no longer, since {pin.not_after:%Y-%m-%d})"
+    return ""
 
 
 def printable(text: str, limit: int = 100) -> str:

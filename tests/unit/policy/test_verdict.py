@@ -9,7 +9,7 @@ import pytest
 
 from pinproxy.authority import Authority
 from pinproxy.pins.chain import VerifiedChain, certificate
-from pinproxy.pins.pin import parse_pin
+from pinproxy.pins.pin import Pin, parse_pin
 from pinproxy.pins.pin_set import OnExpiry, PinSet
 from pinproxy.policy.known_chain import KnownChain, remember_chain
 from pinproxy.policy.rule import Mode, PinsOnly
@@ -90,10 +90,30 @@ def test_every_failure_is_classed_and_no_verdict_depends_on_the_class(pin_set: P
 
 
 def test_nobody_is_told_to_add_a_pin_for_a_forbidden_key() -> None:
-    """Another pin would not help, and the key is known to be bad."""
-    refusal = judge(FORBIDDING, last_good=BEFORE).refusal
+    """Another pin would not help, and the key is known to be bad: the text says so, with the operator's own words for it."""
+    forbidden = replace(MATCHING, forbidden=(replace(ROOT.pin, note="lost\nin 2026"),))
+    refusal = judge(forbidden, last_good=BEFORE).refusal
     assert refusal is not None
-    assert refusal.detail.splitlines()[-1].startswith("  to do     add no pins")
+    first, *_, likely, to_do = refusal.detail.splitlines()
+    assert first == f"{HOST}:443: forbidden {ROOT.pin} (lost\\nin 2026) is in the verified chain, as ca (enforce)"
+    assert likely.startswith("  likely    a key that was ruled out is still in use")
+    assert to_do.startswith("  to do     add no pins")
+
+
+@pytest.mark.parametrize(
+    ("pin", "said"),
+    [
+        (replace(LEAF.pin, note="old", not_after=NOW - DAY), f"  (counts no longer, since {NOW - DAY:%Y-%m-%d})"),
+        (replace(LEAF.pin, note="old", not_before=NOW + DAY), f"  (counts from {NOW + DAY:%Y-%m-%d} on)"),
+    ],
+)
+def test_a_pin_out_of_force_is_said_to_be(pin: Pin, said: str) -> None:
+    """The chain shows the very key, and beside it nobody would see why it does not count; the twin is in force, and matches."""
+    refusal = judge(PinSet("payments", (pin, OTHER.pin))).refusal
+    assert refusal is not None
+    assert f"  expected  {LEAF.pin}  any   old{said}" in refusal.detail.splitlines()
+    assert f"            {OTHER.pin}  any" in refusal.detail.splitlines()
+    assert judge(PinSet("payments", (LEAF.pin, OTHER.pin))).refusal is None
 
 
 @pytest.mark.parametrize("mode", ["enforce", "report-only", "disabled"])
@@ -144,7 +164,7 @@ def test_pins_that_stand_at_the_host_are_named_there() -> None:
 def test_a_rule_without_pins_has_no_failure_to_describe() -> None:
     """Asking for one is a defect of the caller."""
     with pytest.raises(ValueError, match="no pins that could fail"):
-        describe_failure("", AUTHORITY, CHAIN, host_rule((), ROOT.anchors, mode="disabled"))
+        describe_failure("", AUTHORITY, CHAIN, host_rule((), ROOT.anchors, mode="disabled"), NOW)
 
 
 def test_what_a_certificate_says_of_itself_stays_on_its_line() -> None:
