@@ -65,8 +65,8 @@ async def staged(
         yield Stage(proxy, origin)
 
 
-def connect_tls(port: int, client: Issued | None = None, version: ssl.TLSVersion | None = None) -> ssl.SSLSocket:
-    """Connect to the proxy by TLS."""
+def client_context(client: Issued | None = None, version: ssl.TLSVersion | None = None) -> ssl.SSLContext:
+    """Make the context of a client, perhaps with a certificate, perhaps of one version alone."""
     context = ssl.create_default_context(cadata=front_certificates()[0].pem.decode("ascii"))
     if version is not None:
         context.minimum_version = context.maximum_version = version
@@ -74,6 +74,12 @@ def connect_tls(port: int, client: Issued | None = None, version: ssl.TLSVersion
         with tempfile.NamedTemporaryFile() as file:
             Path(file.name).write_bytes(client.pem + client.key_pem)
             context.load_cert_chain(file.name)
+    return context
+
+
+def connect_tls(port: int, client: Issued | None = None, version: ssl.TLSVersion | None = None) -> ssl.SSLSocket:
+    """Connect to the proxy by TLS."""
+    context = client_context(client, version)
     sock = socket.create_connection(("127.0.0.1", port), timeout=10)
     return context.wrap_socket(sock, server_hostname=FRONT, suppress_ragged_eofs=False)
 

@@ -22,6 +22,7 @@ from tests.harness.running import HOST, RunningProxy
 from tests.harness.tls_front import (
     FRONT,
     certificates,
+    client_context,
     clients,
     connect_tls,
     front_certificates,
@@ -112,6 +113,29 @@ async def test_a_client_without_one_is_refused_inside_the_handshake(version: ssl
         assert (line["code"], line["decision"]) == ("client_tls_failed", "deny")
         assert "the client showed no certificate that is accepted here" in line["detail"]
         assert stage.origin.connections == 0
+
+
+@pytest.mark.attack(
+    "a resumed session in the place of the certificate that listen_tls asks for", expect="neutralise", topic="control"
+)
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["1.2", "1.3"])
+async def test_every_connection_shows_its_certificate_anew(version: ssl.TLSVersion) -> None:
+    """A session would outlive what it rests on."""
+    context = client_context(make_client(clients()), version)
+
+    def ask(proxy: RunningProxy) -> list[bool]:
+        session, reused = None, []
+        for _ in range(2):
+            sock = connect(proxy)
+            with context.wrap_socket(sock, server_hostname=FRONT, session=session) as tls:
+                tls.sendall(get_head(f"http://{HOST}/"))
+                assert read_answer(tls).status == 200
+                session = tls.session
+                reused.append(bool(tls.session_reused))
+        return reused
+
+    async with staged(asks=True) as stage:
+        assert await asyncio.to_thread(ask, stage.proxy) == [False, False]
 
 
 async def test_a_client_that_does_not_trust_the_proxy_is_logged() -> None:
