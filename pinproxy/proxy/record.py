@@ -120,7 +120,7 @@ class Record:
             status = refusal.status
         else:
             decision, reason = (ALLOW, None) if judgement is None else (judgement.decision, judgement.refusal)
-        # By position, in the order of the event's fields: to match 22 names takes longer than to fill the tuple.
+        # By position, in the order of the event's fields: to match 22 names takes longer than to fill it.
         self._proxy.reporter.emit(
             ConnectionEvent(
                 self.id,

@@ -14,8 +14,6 @@ from pinproxy.pins.pin import Pin
 from pinproxy.policy.verdict import Assurance, Decision, Verdict
 from pinproxy.report.event import CarryMode, ConnectionEvent
 
-_UNCHECKED = (None, None, None)
-
 
 def connection_line(event: ConnectionEvent, level: str, timestamp: str) -> str:
     """Write the line of a connection or request, without its end.
@@ -31,12 +29,17 @@ def connection_line(event: ConnectionEvent, level: str, timestamp: str) -> str:
         as `detail` is.
     """
     judgement, rule = event.judgement, event.rule
+    verdict = assurance = matched_pin = None
+    if judgement is not None:
+        verdict, assurance, matched_pin = judgement.verdict, judgement.assurance, judgement.matched_pin
     middle = _middle(
         event.mode,
         event.method,
         event.authority,
         None if rule is None else rule.label,
-        *(_UNCHECKED if judgement is None else (judgement.verdict, judgement.assurance, judgement.matched_pin)),
+        verdict,
+        assurance,
+        matched_pin,
         event.decision,
         event.code,
         event.mismatch_class,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -61,7 +62,7 @@ def event(met: HostRule | None = API_RULE, **changes: Any) -> ConnectionEvent:
         duration_seconds=0.25,
         handshake_seconds=0.02,
     )
-    return told._replace(**changes)
+    return replace(told, **changes)
 
 
 def refused(code: str, host: str = "other.example", detail: str = "no", **changes: Any) -> ConnectionEvent:
