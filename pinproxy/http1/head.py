@@ -17,6 +17,7 @@ import httptools
 
 from pinproxy.http1.diagnosis import why_head
 from pinproxy.http1.grammar import HOST, MAX_FIELDS, REQUEST_HEAD, REQUESTS, RESPONSE_HEAD, RESPONSES, Side
+from pinproxy.http1.own_code import with_own_code
 
 Fields = tuple[tuple[bytes, bytes], ...]
 """Field lines in order: name as sent, value without the whitespace around it."""
@@ -75,6 +76,7 @@ class _FieldLookup:
         return self._values.get(name, ())
 
 
+@with_own_code
 @dataclass(frozen=True, slots=True)
 class RequestHead(_FieldLookup):
     """A request head that both readers accept.
@@ -94,6 +96,7 @@ class RequestHead(_FieldLookup):
     _done: _Done = field(init=False, repr=False, compare=False)
 
 
+@with_own_code
 @dataclass(frozen=True, slots=True)
 class ResponseHead(_FieldLookup):
     """A response head that both readers accept; 1xx heads included.

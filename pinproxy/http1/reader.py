@@ -39,7 +39,7 @@ class _Step(Enum):
 
 
 # Module constants, for reading a member of an Enum costs ten times as much on Python 3.11, and each event reads several.
-_HEAD: Final = _Step.HEAD
+AT_HEAD: Final = _Step.HEAD
 _LENGTH: Final = _Step.LENGTH
 _CHUNKED: Final = _Step.CHUNKED
 _UNTIL_CLOSE: Final = _Step.UNTIL_CLOSE
@@ -87,7 +87,7 @@ class MessageReader(ABC, Generic[HeadT]):
         self._buffer = b""
         self._at = 0  # first byte of the buffer not consumed
         self._searched = 0  # no head ends before this
-        self._step = _HEAD
+        self._step = AT_HEAD
         self._ends_http = False  # with the current message
         self._left = 0
         self._decoder: ChunkedDecoder | None = None
@@ -95,15 +95,6 @@ class MessageReader(ABC, Generic[HeadT]):
         self._failure: Callable[[], Refused] | None = None
         self._last: tuple[bytes, bytes, HeadT, Framing, int, _Step] | None = None
         self.framing = NO_BODY
-
-    @property
-    def _is_between_messages(self) -> bool:
-        return self._step is _HEAD
-
-    @property
-    def _is_at_rest(self) -> bool:
-        """Whether no message has begun, nothing is left over, and nothing has failed or ended."""
-        return self._step is _HEAD and self._at == len(self._buffer) and not self._is_eof and self._failure is None
 
     @property
     def buffered(self) -> int:
@@ -148,7 +139,7 @@ class MessageReader(ABC, Generic[HeadT]):
             raise self._failure()
         step = self._step
         try:
-            if step is _HEAD:
+            if step is AT_HEAD:
                 return self._next_head()
             if step is _ENDING:
                 return self._finish()
@@ -213,10 +204,6 @@ class MessageReader(ABC, Generic[HeadT]):
     def _read(self, raw: bytes, answered: bytes) -> tuple[HeadT, Framing]:
         """Parse a head, and decide how the body behind it is delimited."""
 
-    def _expect_head(self) -> None:
-        """Expect another head behind this one, which has neither a body nor an end: a 1xx."""
-        self._step = _HEAD
-
     # --- bodies
 
     def _next_counted(self) -> bytes | Signal:
@@ -246,7 +233,7 @@ class MessageReader(ABC, Generic[HeadT]):
 
     def _finish(self) -> End:
         decoder, self._decoder = self._decoder, None
-        self._step = _SWITCHED if self._ends_http else _HEAD
+        self._step = _SWITCHED if self._ends_http else AT_HEAD
         if self._at == len(self._buffer):
             self._buffer, self._at, self._searched = b"", 0, 0  # an idle connection keeps no old bytes but the last head's
         return End(decoder.trailers) if decoder is not None and decoder.trailers else _END

@@ -21,7 +21,8 @@ from pinproxy.http1.events import CLOSED, NEED_DATA, SWITCHED, End, Signal
 from pinproxy.http1.framing import Framing, request_framing, response_framing
 from pinproxy.http1.grammar import REQUESTS, RESPONSES
 from pinproxy.http1.head import RequestHead, ResponseHead, parse_request_head, parse_response_head
-from pinproxy.http1.reader import MessageReader
+from pinproxy.http1.own_code import with_own_code
+from pinproxy.http1.reader import AT_HEAD, MessageReader
 
 __all__ = ["CLOSED", "NEED_DATA", "SWITCHED", "End", "RequestReader", "ResponseReader", "Signal"]
 
@@ -29,6 +30,7 @@ MAX_INTERIM_HEADS: Final = 100
 """1xx heads before a final one. 102 every few seconds is legitimate; an endless row of them is not an answer."""
 
 
+@with_own_code
 class RequestReader(MessageReader[RequestHead]):
     """Read the requests of one client connection, pipelined ones one after the other.
 
@@ -64,6 +66,7 @@ class RequestReader(MessageReader[RequestHead]):
         return head, request_framing(head)
 
 
+@with_own_code
 class ResponseReader(MessageReader[ResponseHead]):
     """Read the responses of one origin connection, each announced by `expect`.
 
@@ -86,7 +89,13 @@ class ResponseReader(MessageReader[ResponseHead]):
 
         Whether the origin wants it to live on is for `connection.keeps_alive` to say.
         """
-        return self._awaited_method is None and self._is_at_rest
+        return (
+            self._awaited_method is None
+            and self._step is AT_HEAD
+            and self._at == len(self._buffer)
+            and not self._is_eof
+            and self._failure is None
+        )
 
     @property
     def has_answered(self) -> bool:
@@ -105,7 +114,7 @@ class ResponseReader(MessageReader[ResponseHead]):
             RuntimeError: The last response has not ended yet.
         """
         if not self.is_idle:
-            if self._awaited_method is not None or not self._is_between_messages:
+            if self._awaited_method is not None or self._step is not AT_HEAD:
                 raise RuntimeError("a response is still awaited on this connection")
             self._refuse_unasked()
         self._awaited_method = method
@@ -126,7 +135,7 @@ class ResponseReader(MessageReader[ResponseHead]):
         status = head.status
         if status < 200 and status != 101:
             self._count_interim()
-            self._expect_head()
+            self._step = AT_HEAD  # another one follows, behind neither a body nor an end
             return head
         if status == 101:
             # > A server MUST NOT switch to a protocol that was not indicated by the client in the corresponding
