@@ -12,12 +12,11 @@ from datetime import datetime
 from pinproxy.authority import Authority
 from pinproxy.limits import Limits
 from pinproxy.net.upstream_proxy import UpstreamProxy
-from pinproxy.pins.pin import Pin
 from pinproxy.pins.pin_set import PinSet
 from pinproxy.policy.address import is_globally_routable
 from pinproxy.policy.rule import HostRule, PinsOnly
 from pinproxy.policy.table import PolicyTable
-from pinproxy.policy.verdict import Decision, Verdict, outcome_of_mismatch, printable
+from pinproxy.policy.verdict import Decision, Verdict, describe_pin, outcome_of_mismatch, printable
 from pinproxy.proxy.http_by_connect import asks_for_http
 
 _CHECKED = (("name", "unsafe_skip_hostname"), ("dates", "unsafe_skip_dates"))
@@ -134,8 +133,7 @@ def _dialled(authority: Authority, rule: HostRule, upstream_proxy: UpstreamProxy
 
 def _pin_lines(pin_set: PinSet, at: datetime) -> Iterator[str]:
     yield f"{pin_set.name}: {_expiry(pin_set, at)}"
-    for pin in pin_set.pins:
-        yield f"{pin}  {pin.position:<4}{_state(pin, at)}{f'  {printable(pin.note)}' if pin.note else ''}".rstrip()
+    yield from (describe_pin(pin, at) for pin in pin_set.pins)
     for pin in pin_set.forbidden:
         yield f"{pin}  forbidden: denies wherever it is{f'  {printable(pin.note)}' if pin.note else ''}"
 
@@ -146,14 +144,6 @@ def _expiry(pin_set: PinSet, at: datetime) -> str:
     if pin_set.is_expired(at):
         return f"expired on {pin_set.expires:%Y-%m-%d} (on_expiry: {pin_set.on_expiry}); a chain that matches is allowed"
     return f"until {pin_set.expires:%Y-%m-%d}, {(pin_set.expires - at).days} days away (on_expiry: {pin_set.on_expiry})"
-
-
-def _state(pin: Pin, at: datetime) -> str:
-    if pin.not_before is not None and at < pin.not_before:
-        return f"  counts only from {pin.not_before:%Y-%m-%d}"
-    if pin.not_after is None:
-        return ""
-    return f"  {'until' if at <= pin.not_after else 'has not counted since'} {pin.not_after:%Y-%m-%d}"
 
 
 def _consequences(rule: HostRule, at: datetime) -> Iterator[str]:

@@ -188,18 +188,22 @@ def describe_failure(what: str, authority: Authority, chain: VerifiedChain, rule
         lines.append(f"  {lead} {spki_pin(item)}  {position:<4}  CN={printable(item.common_name)}{tail}")
     for index, pin in enumerate(pin_set.pins):
         lead = "expected " if index == 0 else "         "
-        note = f"  {printable(pin.note)}" if pin.note else ""
-        lines.append(f"  {lead} {pin}  {pin.position:<4}{note}{_out_of_force(pin, now)}".rstrip())
+        lines.append(f"  {lead} {describe_pin(pin, now)}")
     return "\n".join(lines)
 
 
-def _out_of_force(pin: Pin, now: datetime) -> str:
-    """Say of a pin that does not count today why: beside a chain that shows it, nothing else would."""
-    if pin.not_before is not None and now < pin.not_before:
-        return f"  (counts from {pin.not_before:%Y-%m-%d} on)"
-    if pin.not_after is not None and pin.not_after < now:
-        return f"  (counts no longer, since {pin.not_after:%Y-%m-%d})"
-    return ""
+def describe_pin(pin: Pin, at: datetime) -> str:
+    """Write a pin with its position, the operator's note, and from when or until when it counts.
+
+    Beside a chain that shows its key, nothing else would tell why it does not.
+    """
+    dates = ""
+    if pin.not_before is not None and at < pin.not_before:
+        dates = f"  counts only from {pin.not_before:%Y-%m-%d}"
+    elif pin.not_after is not None:
+        dates = f"  {'until' if at <= pin.not_after else 'has not counted since'} {pin.not_after:%Y-%m-%d}"
+    note = f"  {printable(pin.note)}" if pin.note else ""
+    return f"{pin}  {pin.position:<4}{dates}{note}".rstrip()
 
 
 def printable(text: str, limit: int = 100) -> str:

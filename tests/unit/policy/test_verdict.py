@@ -103,15 +103,15 @@ def test_nobody_is_told_to_add_a_pin_for_a_forbidden_key() -> None:
 @pytest.mark.parametrize(
     ("pin", "said"),
     [
-        (replace(LEAF.pin, note="old", not_after=NOW - DAY), f"  (counts no longer, since {NOW - DAY:%Y-%m-%d})"),
-        (replace(LEAF.pin, note="old", not_before=NOW + DAY), f"  (counts from {NOW + DAY:%Y-%m-%d} on)"),
+        (replace(LEAF.pin, note="old", not_after=NOW - DAY), f"has not counted since {NOW - DAY:%Y-%m-%d}"),
+        (replace(LEAF.pin, note="old", not_before=NOW + DAY), f"counts only from {NOW + DAY:%Y-%m-%d}"),
     ],
 )
 def test_a_pin_out_of_force_is_said_to_be(pin: Pin, said: str) -> None:
     """The chain shows the very key, and beside it nobody would see why it does not count; the twin is in force, and matches."""
     refusal = judge(PinSet("payments", (pin, OTHER.pin))).refusal
     assert refusal is not None
-    assert f"  expected  {LEAF.pin}  any   old{said}" in refusal.detail.splitlines()
+    assert f"  expected  {LEAF.pin}  any   {said}  old" in refusal.detail.splitlines()
     assert f"            {OTHER.pin}  any" in refusal.detail.splitlines()
     assert judge(PinSet("payments", (LEAF.pin, OTHER.pin))).refusal is None
 
