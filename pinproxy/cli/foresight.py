@@ -152,15 +152,16 @@ def _consequences(rule: HostRule, at: datetime) -> Iterator[str]:
         yield "no pin is compared (mode: disabled)"
         return
     code = "pin_set_expired" if verdict is Verdict.EXPIRED else "pin_mismatch"
+    what = "certificate" if rule.is_pins_only else "chain"
     yield {
-        Decision.DENY: f"a chain without a pin of the set is denied: 403 {code}",
-        Decision.ALLOW_AND_REPORT: f"a chain without a pin of the set passes, and is reported as {code} (would_deny)",
-        Decision.ALLOW: "a chain without a pin of the set passes: the set has expired",
+        Decision.DENY: f"a {what} without a pin of the set is denied: 403 {code}",
+        Decision.ALLOW_AND_REPORT: f"a {what} without a pin of the set passes, and is reported as {code} (would_deny)",
+        Decision.ALLOW: f"a {what} without a pin of the set passes: the set has expired",
     }[decision]
     if rule.pin_set.forbidden:
-        yield "a chain with a forbidden key is denied in every case: 403 pin_forbidden"
+        yield f"a {what} with a forbidden key is denied in every case: 403 pin_forbidden"
     if not rule.pin_set.current(at):
-        yield "no pin of the set counts on that day, so that no chain can match"
+        yield f"no pin of the set counts on that day, so that no {what} can match"
 
 
 # --- the ways -------------------------------------------------------------------------------------------------------

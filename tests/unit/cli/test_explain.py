@@ -106,7 +106,7 @@ def test_pins_only_promises_no_chain_and_softens_nothing(tmp_path: Path, capsys:
     )
     out = explained(capsys, tmp_path, "tunnel.test", "--at", "2027-02-01", text=text)
     assert "verified no chain (pins-only): the pin of the server's own certificate, its name\n" in out
-    assert "denied: 403 pin_set_expired" in out
+    assert "a certificate without a pin of the set is denied: 403 pin_set_expired" in out
 
 
 def test_a_tunnel_says_what_becomes_of_each_tls_version(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
