@@ -13,7 +13,7 @@ from pinproxy.policy.rule import HostRule
 from pinproxy.policy.table import PolicyTable
 from pinproxy.policy.verdict import Decision, Verdict, printable
 from pinproxy.settings.document import Place
-from pinproxy.settings.findings import Remark, day, days_left
+from pinproxy.settings.findings import Remark, Severity, day, days_left
 from pinproxy.settings.model import Settings
 
 
@@ -58,23 +58,33 @@ def place_of_pins(settings: Settings, rule: HostRule, number: int) -> Place:
 def _failures(survey: Survey, place: Place) -> Iterator[Remark]:
     if survey.error is not None:
         yield Remark("warning", place, f"not asked: {survey.error}")
+    # A server with two addresses fails in six ways for one reason.
+    alike: dict[tuple[Severity, str], list[Handshake]] = {}
     for item in survey.handshakes:
         if item.outcome is Outcome.NO_ROUTE:
             yield Remark("note", place, f"{item.address} was not asked: this machine has no route to it")
         elif item.outcome is Outcome.UNREACHABLE:
             yield Remark("warning", place, f"{item.address} was not asked: {item.error}")
         elif item.outcome is Outcome.MISMATCH:
-            passes = item.judgement is not None and item.judgement.decision is not Decision.DENY
-            effect = "it passes here, and `enforce` would deny it" if passes else "it would be denied"
-            yield Remark("warning" if passes else "mismatch", place, f"{_failure(item)}: {effect}")
+            alike.setdefault(_failure(item), []).append(item)
+    for (severity, text), items in alike.items():
+        further = len(items) - 1
+        more = f", and {further} more handshake{'s' * (further != 1)}" if further else ""
+        yield Remark(severity, place, f"{_asked(items[0])}{more}: {text}")
 
 
-def _failure(item: Handshake) -> str:
-    asked = f"{item.address} by TLS {item.way.tls}{f', {item.way.key}' if item.way.key else ''}" if item.way else item.address
+def _failure(item: Handshake) -> tuple[Severity, str]:
+    passes = item.judgement is not None and item.judgement.decision is not Decision.DENY
+    effect = "it passes here, and `enforce` would deny it" if passes else "it would be denied"
+    severity: Severity = "warning" if passes else "mismatch"
     if item.error is None:
-        return f"{asked}: no pin matched"
-    summary = printable(item.error.detail.partition("\n")[0], 300)
-    return f"{asked}: {item.error.code}: {summary}"
+        return severity, f"no pin matched: {effect}"
+    summary, _, _ = item.error.detail.partition("\n")
+    return severity, f"{item.error.code}: {printable(summary, 300)}: {effect}"
+
+
+def _asked(item: Handshake) -> str:
+    return f"{item.address} by TLS {item.way.tls}{f', {item.way.key}' if item.way.key else ''}" if item.way else item.address
 
 
 def _backup(survey: Survey, place: Place) -> Iterator[Remark]:

@@ -57,7 +57,9 @@ def wrong_dates(sent: SentChain | None, authority: Authority, reason: str) -> Ce
         authority: Who showed it.
         reason: The TLS library's own words.
     """
-    return CertificateExpired(f"{authority}: {reason}{_seen(sent)}\n  to do     {_TO_DO_DATES}")
+    leaf = sent.certificates[0] if sent is not None and sent.certificates else None
+    own = f"; the server's own is for {_dates(leaf)}" if leaf is not None and leaf.is_readable else ""
+    return CertificateExpired(f"{authority}: {reason}{own}{_seen(sent)}\n  to do     {_TO_DO_DATES}")
 
 
 def no_path(sent: SentChain | None, authority: Authority, reason: str, *, is_end_missing: bool) -> ChainInvalid:
@@ -110,8 +112,11 @@ def _seen(sent: SentChain | None) -> str:
 def _described(item: Certificate) -> str:
     if not item.is_readable:
         return "(unreadable)"
-    dates = f"{item.not_before:%Y-%m-%d} to {item.not_after:%Y-%m-%d}"
-    return f"{_shown(item.subject)}   {dates}, issued by {_shown(item.issuer)}"
+    return f"{_shown(item.subject)}   {_dates(item)}, issued by {_shown(item.issuer)}"
+
+
+def _dates(item: Certificate) -> str:
+    return f"{item.not_before:%Y-%m-%d} to {item.not_after:%Y-%m-%d}"
 
 
 def _shown(name: str) -> str:

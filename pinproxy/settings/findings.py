@@ -8,6 +8,8 @@ from typing import Literal
 
 from pinproxy.settings.document import Place
 
+Severity = Literal["mismatch", "warning", "note"]
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -32,7 +34,7 @@ class Remark:
         message: What was found, what follows, what to do.
     """
 
-    severity: Literal["mismatch", "warning", "note"]
+    severity: Severity
     place: Place
     message: str
 

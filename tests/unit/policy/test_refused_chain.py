@@ -17,6 +17,7 @@ ROOT = make_root("Example Root")
 ISSUER = make_intermediate(ROOT, "Example CA R13")
 LEAF = make_leaf(ISSUER, HOST)
 LONE = forge_leaf(None, HOST, common_name=HOST)
+FROM, UNTIL = LEAF.certificate.not_valid_before_utc, LEAF.certificate.not_valid_after_utc
 NO_LOCAL_ISSUER = "unable to get local issuer certificate"
 
 
@@ -136,3 +137,5 @@ def test_dates_are_shown() -> None:
     for item in (LEAF, ISSUER):
         assert f"to {item.certificate.not_valid_after_utc:%Y-%m-%d}, issued by" in text
     assert "date -u" in text
+    first, *_ = text.split("\n")
+    assert first.endswith(f"; the server's own is for {FROM:%Y-%m-%d} to {UNTIL:%Y-%m-%d}")
