@@ -11,7 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from tests.harness.defects import as_version_1, forge_ca, forge_leaf, key_usage
+from tests.harness.defects import as_version_1, forge_ca, forge_leaf, key_usage, signed_by_md5, signed_by_sha1
 from tests.harness.pki import NOW, YEAR, Issued, make_intermediate, make_leaf, make_root
 from tests.harness.running import HOST
 
@@ -20,6 +20,7 @@ from tests.harness.running import HOST
 #          └─ leaf  api.example.test
 ROOT = make_root()
 CA = forge_ca(ROOT, "Sound CA")
+RSA_CA = forge_ca(ROOT, "Sound CA with RSA", key=rsa.generate_private_key(65537, 2048))
 DAY = timedelta(days=1)
 TRUST = ROOT.anchors
 
@@ -68,6 +69,16 @@ INVALID = {
     "untrusted intermediate": make_leaf(make_intermediate(ANOTHER_ROOT), HOST),
     # [leaf, its own issuer]
     "self-signed": forge_leaf(None, HOST),
+    # [leaf that is a CA, its own issuer]
+    "self-signed CA": forge_leaf(None, HOST, instead=[(x509.BasicConstraints(ca=True, path_length=None), True)]),
+    # [leaf, signed by SHA-1] <- CA
+    "SHA-1 under a leaf": signed_by_sha1(forge_leaf(CA, HOST)),
+    # leaf <- [CA, signed by SHA-1] <- root
+    "SHA-1 under an intermediate": forge_leaf(signed_by_sha1(forge_ca(ROOT, "SHA-1 CA")), HOST),
+    # [leaf, signed by MD5] <- CA with RSA
+    "MD5 under a leaf": signed_by_md5(forge_leaf(RSA_CA, HOST)),
+    # leaf <- [a leaf]
+    "a leaf under a leaf": forge_leaf(forge_leaf(CA, "other.example.test"), HOST),
     # [leaf for clients] <- CA
     "leaf for clients only": forge_leaf(CA, HOST, instead=[for_purpose(CLIENT_AUTH)]),
     # leaf <- [CA for clients]
@@ -120,6 +131,7 @@ OUT_OF_TIME = {
     "ended": forge_leaf(CA, HOST, not_before=NOW - YEAR, not_after=NOW - DAY),
     "not begun": forge_leaf(CA, HOST, not_before=NOW + DAY, not_after=NOW + YEAR),
     "issuer ended": forge_leaf(forge_ca(ROOT, "Old CA", not_after=NOW - DAY), HOST),
+    "issuer not begun": forge_leaf(forge_ca(ROOT, "Young CA", not_before=NOW + DAY), HOST),
 }
 
 SOUND = {
@@ -135,5 +147,6 @@ SOUND = {
     "unknown extension, not critical": forge_leaf(CA, HOST, instead=[(UNKNOWN, False)]),
     "a wildcard for the first label": forge_leaf(CA, "*.example.test"),
     "another common name": forge_leaf(CA, HOST, common_name="other.example.test"),
+    "RSA, signed by SHA-256": forge_leaf(RSA_CA, HOST),
     "ends soon": forge_leaf(CA, HOST, not_after=NOW + timedelta(minutes=30)),
 }

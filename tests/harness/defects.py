@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
@@ -61,6 +61,7 @@ def forge_ca(
     *,
     without: Collection[type[x509.ExtensionType]] = (),
     instead: Collection[Extension] = (),
+    not_before: datetime = NOW - YEAR,
     not_after: datetime = NOW + 5 * YEAR,
     key: Key | None = None,
 ) -> Issued:
@@ -73,7 +74,7 @@ def forge_ca(
     ]
     if issuer is not None:
         profile.append((x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.key.public_key()), False))
-    return _sign(issuer, subject_name(name), key, (NOW - YEAR, not_after), _changed(profile, without, instead), None)
+    return _sign(issuer, subject_name(name), key, (not_before, not_after), _changed(profile, without, instead), None)
 
 
 def key_usage(*, digital_signature: bool = False, key_cert_sign: bool = False, crl_sign: bool = False) -> x509.KeyUsage:
@@ -191,13 +192,38 @@ def as_version_1(issued: Issued) -> Issued:
     return _signed_again(issued, _element(0x30, fields.partition(_spki(issued))[0].removeprefix(version) + _spki(issued)))
 
 
+_ECDSA_WITH_SHA256 = bytes.fromhex("300a06082a8648ce3d040302")
+_ECDSA_WITH_SHA1 = bytes.fromhex("300906072a8648ce3d0401")
+_RSA_WITH_SHA256 = bytes.fromhex("300d06092a864886f70d01010b0500")
+_RSA_WITH_MD5 = bytes.fromhex("300d06092a864886f70d0101040500")
+
+
+def signed_by_sha1(issued: Issued) -> Issued:
+    """Have the issuer of a certificate, whose key is an EC one, sign it by SHA-1."""
+    fields = _content(issued.certificate.tbs_certificate_bytes).replace(_ECDSA_WITH_SHA256, _ECDSA_WITH_SHA1)
+    tbs, signer = _element(0x30, fields), (issued.issuer or issued).key
+    assert isinstance(signer, ec.EllipticCurvePrivateKey)
+    return _forged(issued, tbs, _ECDSA_WITH_SHA1, signer.sign(tbs, ec.ECDSA(hashes.SHA1())))  # noqa: S303 - the defect
+
+
+def signed_by_md5(issued: Issued) -> Issued:
+    """Have the issuer of a certificate, whose key is an RSA one, sign it by MD5."""
+    fields = _content(issued.certificate.tbs_certificate_bytes).replace(_RSA_WITH_SHA256, _RSA_WITH_MD5)
+    tbs, signer = _element(0x30, fields), (issued.issuer or issued).key
+    assert isinstance(signer, rsa.RSAPrivateKey)
+    return _forged(issued, tbs, _RSA_WITH_MD5, signer.sign(tbs, padding.PKCS1v15(), hashes.MD5()))  # noqa: S303 - the defect
+
+
 def _signed_again(issued: Issued, tbs: bytes) -> Forged:
     """Make a certificate of other bytes than its issuer, whose key is an EC one, has signed."""
     signer = (issued.issuer or issued).key
     assert isinstance(signer, ec.EllipticCurvePrivateKey)
+    return _forged(issued, tbs, _ECDSA_WITH_SHA256, signer.sign(tbs, ec.ECDSA(hashes.SHA256())))
+
+
+def _forged(issued: Issued, tbs: bytes, algorithm: bytes, signed: bytes) -> Forged:
     # > RFC 5280 §4.1: Certificate ::= SEQUENCE { tbsCertificate, signatureAlgorithm, signatureValue BIT STRING }
-    algorithm = bytes.fromhex("300a06082a8648ce3d040302")  # ecdsa-with-SHA256
-    signature = _element(0x03, b"\x00" + signer.sign(tbs, ec.ECDSA(hashes.SHA256())))
+    signature = _element(0x03, b"\x00" + signed)
     forged = Forged(issued.certificate, issued.key, issued.issuer)
     object.__setattr__(forged, "_der", _element(0x30, tbs + algorithm + signature))
     return forged

@@ -12,9 +12,9 @@ import pytest
 from cryptography import x509
 
 from pinproxy.policy.rule import Mode
-from tests.harness.bad_chains import CA, INVALID, OUT_OF_TIME, SOUND, TRUST, WRONG_NAME
+from tests.harness.bad_chains import CA, DAY, INVALID, OUT_OF_TIME, SOUND, TRUST, WRONG_NAME
 from tests.harness.clients import Way, each_way, every_way, every_way_in_a_mode, on_one_loop
-from tests.harness.defects import forge_leaf
+from tests.harness.defects import forge_ca, forge_leaf
 from tests.harness.outcome import ask_once, assert_denied, assert_served
 from tests.harness.pki import NOW, YEAR, Issued, server_context
 from tests.harness.running import HOST
@@ -31,6 +31,12 @@ from tests.harness.running import HOST
     expect="chain_invalid",
     topic="certificates",
     motive="RFC 5280 §4.2, §6",
+)
+@pytest.mark.attack(
+    "a signature by SHA-1 or MD5, a leaf that signs a leaf, a CA that vouches for itself as a server",
+    expect="chain_invalid",
+    topic="certificates",
+    motive="RFC 9155, RFC 6151; limbo's forbidden-* cases",
 )
 @pytest.mark.attack(
     "the pin matches, and the chain is untrusted, self-signed, wrongly signed or for clients only; in report-only too",
@@ -74,6 +80,26 @@ async def test_a_certificate_for_another_name_is_denied_in_report_only_too(way: 
 async def test_a_chain_outside_its_dates_is_denied_in_report_only_too(way: Way, mode: Mode, leaf: Issued) -> None:
     """RFC 5280 §4.1.2.5."""
     outcome = await ask_once(way, server_context(leaf), [leaf.pin], TRUST, mode=mode)
+    assert_denied(outcome, "certificate_expired", status=502)
+
+
+@pytest.mark.attack(
+    "a leaf or an issuer that has ended or not begun; in report-only too",
+    expect="certificate_expired",
+    topic="certificates",
+    motive="RFC 5280 §4.1.2.5",
+)
+@on_one_loop
+@every_way_in_a_mode
+@pytest.mark.parametrize(
+    "root",
+    [forge_ca(None, "Old Root", not_after=NOW - DAY), forge_ca(None, "Young Root", not_before=NOW + DAY)],
+    ids=["ended", "not begun"],
+)
+async def test_a_root_outside_its_dates_is_no_anchor(way: Way, mode: Mode, root: Issued) -> None:
+    """That it is trusted does not keep it young."""
+    leaf = forge_leaf(root, HOST)
+    outcome = await ask_once(way, server_context(leaf), [leaf.pin], root.anchors, mode=mode)
     assert_denied(outcome, "certificate_expired", status=502)
 
 

@@ -157,6 +157,11 @@ async def answer_of(reply: bytes, limits: Limits | None = None) -> Answer:
         return await ask("interception", proxy)
 
 
+@pytest.mark.attack(
+    "an upstream proxy that refuses, hangs up, or answers CONNECT with something else than HTTP or without an end",
+    expect="upstream_proxy_refused",
+    topic="faults",
+)
 @pytest.mark.parametrize(
     ("reply", "text"),
     [
@@ -211,6 +216,7 @@ async def test_what_follows_the_answer_belongs_to_the_host() -> None:
         assert await asyncio.to_thread(greeted) == b"220 hello\r\n"
 
 
+@pytest.mark.attack("an upstream proxy that takes a CONNECT and says nothing", expect="dial_timeout", topic="faults")
 async def test_a_silent_upstream_proxy_is_given_up_in_time() -> None:
     """As a server that does not answer."""
     with socket.create_server(("127.0.0.1", 0)) as silent:

@@ -225,6 +225,7 @@ async def test_a_second_address_serves_where_the_first_refuses() -> None:
             assert sock.getpeername()[0] == "127.0.0.1"
 
 
+@pytest.mark.attack("an address that answers no SYN", expect="dial_timeout", topic="faults")
 async def test_an_address_that_does_not_answer_is_waited_for_only_so_long() -> None:
     """A listener whose backlog is full answers no SYN, on loopback as anywhere else."""
     with socket.socket() as server:

@@ -133,6 +133,15 @@ def test_a_certificate_meets_the_pin_of_its_key_and_no_other() -> None:
     assert not pin.is_met_by(other, "leaf")
 
 
+def test_every_byte_of_a_digest_counts() -> None:
+    """A key whose digest begins or ends like a pinned one can be searched for."""
+    item = self_signed("a")
+    digest = spki_pin(item).digest
+    almost = [digest[:at] + bytes([digest[at] ^ 1]) + digest[at + 1 :] for at in range(len(digest))]
+    assert not any(Pin("spki", "sha256", wrong).is_met_by(item, "leaf") for wrong in almost)
+    assert Pin("spki", "sha256", digest).is_met_by(item, "leaf")
+
+
 @pytest.mark.attack(
     "the digest of a certificate where that of its key was meant, or the reverse",
     expect="pin_mismatch",
