@@ -62,7 +62,7 @@ class UpstreamPool(Generic[ConnectionT]):
     def put(self, connection: ConnectionT, current_rule: HostRule | None) -> None:
         """Keep a connection for later, or close it: too many, or its rule is no longer the one in force."""
         idle = self._idle.get(connection.authority)
-        if connection.rule is not current_rule or (idle is not None and len(idle) >= self._limits.pool_idle_connections):
+        if connection.rule is not current_rule or (len(idle) if idle else 0) >= self._limits.pool_idle_connections:
             connection.close()
             return
         connection.deadline = asyncio.get_running_loop().time() + self._limits.pool_idle_seconds

@@ -110,6 +110,17 @@ async def test_more_than_the_limit_are_closed(pool: UpstreamPool[Connection]) ->
     assert len(pool) == 2
 
 
+@pytest.mark.parametrize("limit", [0, 1])
+async def test_a_limit_of_none_keeps_none(limit: int) -> None:
+    """`pool_idle_connections: 0` means a new connection, and a new handshake, for each request."""
+    deadlines = Deadlines()
+    pool = UpstreamPool[Connection](Limits(pool_idle_connections=limit), deadlines)
+    connection = Connection(pinned())
+    pool.put(connection, connection.rule)
+    assert (len(pool), connection.is_open) == (limit, limit == 1)
+    deadlines.close()
+
+
 async def test_retiring_moves_what_is_equal_and_closes_what_is_not(pool: UpstreamPool[Connection]) -> None:
     """A reload that leaves a rule as it was costs its host nothing."""
     kept, dropped, gone = pinned(), *(host_rule([ROOT.pin], ROOT.anchors, host=host) for host in ("b.test", "c.test"))
