@@ -112,7 +112,7 @@ def _verified(rule: HostRule) -> Iterator[str]:
         yield f"no chain (pins-only): the pin of the server's own certificate{''.join(f', its {what}' for what in kept)}"
     else:
         both = "OpenSSL and cryptography must both accept" if rule.chain_profile == "strict" else "by OpenSSL alone (compatible)"
-        yield f"chain to a root of {printable(rule.trust.name)}, name and dates, in every mode; {both}"
+        yield f"chain to a root of {printable(rule.trust.owner)}, name and dates, in every mode; {both}"
     yield f"TLS {rule.min_tls} or newer"
     if rule.client_cert is not None:
         yield f"who we are is shown by {printable(rule.client_cert.name)} where the server asks"

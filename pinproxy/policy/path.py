@@ -77,7 +77,7 @@ def _validate(sent: SentChain, host: str, anchors: TrustAnchors, now: datetime) 
             raise wrong_name(sent.certificates[0], host) from error
         if _OUTSIDE_VALIDITY in reason:
             raise CertificateExpired(f"a certificate in the chain of {host} is outside its validity") from error
-        raise ChainInvalid(f"no valid path from the certificate of {host} to a root of {anchors.name}: {reason}") from error
+        raise ChainInvalid(f"no valid path from the certificate of {host} to a root of {anchors.owner}: {reason}") from error
     except ValueError as error:
         # A certificate that only one of two parsers can read is not one to trust.
         raise ChainInvalid(f"a certificate sent by {host} cannot be parsed") from error

@@ -40,6 +40,11 @@ class TrustAnchors:
         """Return the hash taken at the start."""
         return self._hash
 
+    @property
+    def owner(self) -> str:
+        """Whose roots these are, inside a sentence: `a root of the system`."""
+        return "the system" if self.name == "system" else self.name
+
 
 @dataclass(frozen=True, slots=True)
 class PinsOnly:

@@ -69,6 +69,7 @@ def test_the_rule_that_counts_is_told_with_those_it_wins_over(tmp_path: Path, ca
         "not **.example.com in line 10 (report-only): `*.` beats `**.`",
     ]
     assert "secret" not in out
+    assert "verified chain to a root of the system, name and dates" in out
     other_port = explained(capsys, tmp_path, "api.example.com:8443", "--at", "2026-12-01")
     assert "rule api.example.com:8443 in line 12 (enforce, intercept): the most specific" in other_port
     assert "not **.example.com in line 10 (report-only): a name beats every wildcard" in other_port
