@@ -15,7 +15,7 @@ from pinproxy.net.time_limit import time_limit
 from pinproxy.net.upstream_sessions import KnownSession
 from pinproxy.pins.chain import Certificate, SentChain, VerifiedChain, certificate
 from pinproxy.policy.refused_chain import no_path, wrong_dates, wrong_name
-from pinproxy.policy.verify import HandshakeFacts
+from pinproxy.policy.verify import HandshakeFacts, Session
 
 # X509_V_ERR_… of OpenSSL's x509_vfy.h
 _DATES, _NAMES = (9, 10), (62, 64)
@@ -136,14 +136,14 @@ def facts_of(tls: ssl.SSLSocket, known: HandshakeFacts | None = None) -> Handsha
         known: What the full handshake showed that made the session offered; None: none was offered.
     """
     if known is not None and tls.session_reused and tls.getpeercert(binary_form=True) == known.sent.certificates[0].der:
-        return replace(known, tls_version=tls.version() or "none", is_resumed=True, is_tied=True)
+        return replace(known, tls_version=tls.version() or "none", session=Session.KNOWN)
     source = _chains_of(tls)
     # Without a demand to validate, OpenSSL tries all the same, and tells of the path it had in hand when it failed.
     validates = tls.context.verify_mode is ssl.CERT_REQUIRED and tls.context.check_hostname
     platform_chain = tuple(certificate(_der(item)) for item in source.get_verified_chain() or ()) if validates else ()
     return HandshakeFacts(
         tls_version=tls.version() or "none",
-        is_resumed=bool(tls.session_reused),
+        session=Session.UNKNOWN if tls.session_reused else Session.NEW,
         sent=SentChain(tuple(certificate(_der(item)) for item in source.get_unverified_chain() or ())),
         platform_chain=VerifiedChain(platform_chain) if platform_chain else None,
     )

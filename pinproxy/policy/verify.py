@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from enum import Enum, auto
 
 from pinproxy.authority import Authority
 from pinproxy.errors import ChainInvalid, TlsVersion
@@ -39,24 +40,41 @@ _TLS_VERSIONS = {"TLSv1": 0, "TLSv1.1": 1, "TLSv1.2": 2, "TLSv1.3": 3}
 _MIN_TLS = {"1.2": 2, "1.3": 3}
 
 
+class Session(Enum):
+    """Where the session of a handshake comes from, and with it the proof of the certificates.
+
+    Attributes:
+        NEW: A full handshake: the server showed its certificates, and proved that it holds the leaf's key.
+        KNOWN: Resumed; the full handshake that made it was verified here, and its certificates are these.
+        UNKNOWN: Resumed, and nothing is known of how it was made.
+    """
+
+    NEW = auto()
+    KNOWN = auto()
+    UNKNOWN = auto()
+
+
 @dataclass(frozen=True, slots=True)
 class HandshakeFacts:
     """What a finished handshake says of itself.
 
     Attributes:
         tls_version: As OpenSSL spells it, `TLSv1.3`.
-        is_resumed: Whether a session was resumed, so that no certificate was proved anew.
-        is_tied: Whether that session was made in a full handshake verified here, whose certificates these are.
+        session: Where its session comes from.
         sent: Certificates as sent.
         platform_chain: The path that the TLS library built and validated, name and dates included; None if it gave none, or was
             not asked to validate.
     """
 
     tls_version: str
-    is_resumed: bool
+    session: Session
     sent: SentChain
     platform_chain: VerifiedChain | None
-    is_tied: bool = False
+
+    @property
+    def is_resumed(self) -> bool:
+        """Whether no certificate was proved anew."""
+        return self.session is not Session.NEW
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +114,7 @@ def verify_server(
     if _TLS_VERSIONS.get(facts.tls_version, -1) < _MIN_TLS[rule.min_tls]:
         raise TlsVersion(f"{authority} negotiated {facts.tls_version}; expected TLS {rule.min_tls} or newer (`min_tls`)")
     # 2. Python returns [] or None for the verified chain of a resumed session, and still returns the leaf.
-    if (facts.is_resumed and not facts.is_tied) or not facts.sent.certificates:
+    if facts.session is Session.UNKNOWN or not facts.sent.certificates:
         return Verified(None, judge_pins(None, rule, authority, now))
     # 3.
     count, size = len(facts.sent.certificates), facts.sent.size_bytes

@@ -27,7 +27,7 @@ from pinproxy.policy.pins_only import leaf_alone
 from pinproxy.policy.rule import PinsOnly
 from pinproxy.policy.validity import require_current
 from pinproxy.policy.verdict import Assurance, Decision, Judgement, judge_pins
-from pinproxy.policy.verify import HandshakeFacts, Verified, verify_server
+from pinproxy.policy.verify import HandshakeFacts, Session, Verified, verify_server
 from pinproxy.proxy.session_proof import SessionProof
 from pinproxy.proxy.verified_sessions import VerifiedSession, VerifiedSessions
 from pinproxy.tls.alert import Alert
@@ -221,7 +221,7 @@ class Wire:
         """Say of this wire's handshake what it showed, and the rest as our own handshake with the same server found it."""
         return HandshakeFacts(
             tls_version=_VERSION_NAMES.get(self._server.version, "unknown"),
-            is_resumed=not self._sent.certificates and self._server.version < TLS13,
+            session=Session.UNKNOWN if not self._sent.certificates and self._server.version < TLS13 else Session.NEW,
             sent=self._sent if self._sent.certificates else confirmed.sent,
             platform_chain=confirmed.platform_chain,
         )

@@ -17,7 +17,7 @@ from pinproxy.net.preflight import Preflights
 from pinproxy.net.upstream import Upstream, UpstreamOpener
 from pinproxy.pins.chain import SentChain, VerifiedChain, certificate
 from pinproxy.policy.rule import HostRule
-from pinproxy.policy.verify import HandshakeFacts, verify_server
+from pinproxy.policy.verify import HandshakeFacts, Session, verify_server
 from pinproxy.proxy.verified_sessions import VerifiedSessions
 from pinproxy.proxy.wire import Wire
 from pinproxy.tls.client_hello import parse_client_hello
@@ -50,7 +50,7 @@ def preflight_of(rule: HostRule, *leaves: Issued, tls_version: str = "TLSv1.2") 
     shown = leaves or (LEAF,)
     sent = tuple(certificate(item.der) for item in shown)
     validated = VerifiedChain((*sent, certificate(ROOT.der)))
-    facts = HandshakeFacts(tls_version, is_resumed=False, sent=SentChain(sent), platform_chain=validated)
+    facts = HandshakeFacts(tls_version, session=Session.NEW, sent=SentChain(sent), platform_chain=validated)
     limits = Limits()
     return Upstream(
         sock=cast("ssl.SSLSocket", None),

@@ -13,7 +13,7 @@ import pytest
 from pinproxy.authority import Authority
 from pinproxy.net.upstream_sessions import Place, UpstreamSessions
 from pinproxy.pins.chain import SentChain, VerifiedChain, certificate
-from pinproxy.policy.verify import HandshakeFacts
+from pinproxy.policy.verify import HandshakeFacts, Session
 from tests.harness.pki import NOW, make_leaf, make_root
 from tests.harness.running import HOST, host_rule
 
@@ -22,7 +22,7 @@ LEAF = make_leaf(ROOT, HOST)
 RULE = host_rule([LEAF.pin], ROOT.anchors)
 FACTS = HandshakeFacts(
     "TLSv1.3",
-    is_resumed=False,
+    session=Session.NEW,
     sent=SentChain((certificate(LEAF.der),)),
     platform_chain=VerifiedChain((certificate(LEAF.der), certificate(ROOT.der))),
 )
@@ -121,7 +121,7 @@ def test_a_server_that_gives_nothing_to_resume_is_not_asked_for_it_at_every_conn
     motive="CVE-2025-68121",
 )
 @pytest.mark.parametrize(
-    "facts", [replace(FACTS, is_resumed=True, is_tied=True), replace(FACTS, platform_chain=None)], ids=["resumed", "no chain"]
+    "facts", [replace(FACTS, session=Session.KNOWN), replace(FACTS, platform_chain=None)], ids=["resumed", "no chain"]
 )
 def test_only_a_full_handshake_that_was_verified_makes_a_session_worth_keeping(facts: HandshakeFacts) -> None:
     """What a resumed one would be renewed with is still the certificate of the first."""

@@ -17,7 +17,7 @@ from pinproxy.policy.pins_only import leaf_alone
 from pinproxy.policy.rule import PinsOnly
 from pinproxy.policy.server_name import names_host
 from pinproxy.policy.verdict import Decision, Verdict
-from pinproxy.policy.verify import HandshakeFacts, verify_server
+from pinproxy.policy.verify import HandshakeFacts, Session, verify_server
 from tests.harness.defects import forge_ca, forge_leaf, reforge
 from tests.harness.pki import NOW, Issued, Key
 from tests.harness.running import HOST, host_rule
@@ -26,7 +26,7 @@ AUTHORITY = Authority(HOST, 443)
 CA = forge_ca(None, "Nobody's CA")
 LEAF, OTHER = forge_leaf(None, HOST), forge_leaf(None, HOST)
 STRICT = PinsOnly()
-FACTS = HandshakeFacts("TLSv1.3", is_resumed=False, sent=SentChain((certificate(LEAF.der),)), platform_chain=None)
+FACTS = HandshakeFacts("TLSv1.3", session=Session.NEW, sent=SentChain((certificate(LEAF.der),)), platform_chain=None)
 RULE = host_rule([LEAF.pin], STRICT)
 
 
@@ -50,7 +50,7 @@ def test_facts_without_a_validated_path_match_under_pins_only() -> None:
 
 
 @pytest.mark.parametrize(
-    "facts", [replace(FACTS, is_resumed=True), replace(FACTS, sent=SentChain(()))], ids=["resumed", "nothing"]
+    "facts", [replace(FACTS, session=Session.UNKNOWN), replace(FACTS, sent=SentChain(()))], ids=["resumed", "nothing"]
 )
 def test_a_handshake_that_shows_no_certificate_is_denied(facts: HandshakeFacts) -> None:
     """Step 2 holds: nothing to compare is not a match."""

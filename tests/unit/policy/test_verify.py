@@ -14,7 +14,7 @@ from pinproxy.limits import Limits
 from pinproxy.pins.chain import SentChain, VerifiedChain, certificate
 from pinproxy.policy.rule import Mode
 from pinproxy.policy.verdict import Decision, Verdict
-from pinproxy.policy.verify import HandshakeFacts, Verified, verify_server
+from pinproxy.policy.verify import HandshakeFacts, Session, Verified, verify_server
 from tests.harness.defects import forge_leaf, reforge
 from tests.harness.pki import NOW, Issued, make_intermediate, make_leaf, make_root
 from tests.harness.running import HOST, host_rule
@@ -34,7 +34,9 @@ def path(*items: Issued) -> VerifiedChain:
     return VerifiedChain(tuple(certificate(item.der) for item in items))
 
 
-FACTS = HandshakeFacts("TLSv1.3", is_resumed=False, sent=sent(LEAF, INTERMEDIATE), platform_chain=path(LEAF, INTERMEDIATE, ROOT))
+FACTS = HandshakeFacts(
+    "TLSv1.3", session=Session.NEW, sent=sent(LEAF, INTERMEDIATE), platform_chain=path(LEAF, INTERMEDIATE, ROOT)
+)
 
 
 def verify(
@@ -77,7 +79,7 @@ def test_step_1_passes_the_version_itself_and_newer_ones(spoken: str, min_tls: s
 @pytest.mark.parametrize("mode", ["enforce", "report-only", "disabled"])
 @pytest.mark.parametrize(
     "facts",
-    [replace(FACTS, is_resumed=True), replace(FACTS, platform_chain=None), replace(FACTS, sent=sent())],
+    [replace(FACTS, session=Session.UNKNOWN), replace(FACTS, platform_chain=None), replace(FACTS, sent=sent())],
     ids=["resumed", "no platform chain", "nothing sent"],
 )
 def test_step_2_denies_what_gave_no_chain_in_every_mode(facts: HandshakeFacts, mode: Mode) -> None:
@@ -89,9 +91,9 @@ def test_step_2_denies_what_gave_no_chain_in_every_mode(facts: HandshakeFacts, m
 
 def test_step_2_passes_a_resumed_session_whose_full_handshake_is_known() -> None:
     """The twin: its chain is there, and is judged like that of any other."""
-    verified = verify(replace(FACTS, is_resumed=True, is_tied=True))
+    verified = verify(replace(FACTS, session=Session.KNOWN))
     assert (verified.chain, verified.judgement.verdict) == (path(LEAF, INTERMEDIATE, ROOT), Verdict.MATCHED)
-    assert verify(replace(FACTS, is_resumed=True, is_tied=True), pinned=OTHER).judgement.verdict is Verdict.NO_MATCH
+    assert verify(replace(FACTS, session=Session.KNOWN), pinned=OTHER).judgement.verdict is Verdict.NO_MATCH
 
 
 @pytest.mark.parametrize("limits", [Limits(chain_certificates=1), Limits(chain_bytes=FACTS.sent.size_bytes - 1)])
@@ -143,7 +145,7 @@ def test_step_5_looks_at_every_date_of_a_resumed_chain() -> None:
     leaf = make_leaf(root, HOST)
     rule = host_rule([leaf.pin], root.anchors, chain_profile="compatible")
     facts = replace(FACTS, sent=sent(leaf), platform_chain=path(leaf, root))
-    resumed = replace(facts, is_resumed=True, is_tied=True)
+    resumed = replace(facts, session=Session.KNOWN)
     later = NOW + timedelta(days=2)
     with pytest.raises(CertificateExpired):
         verify_server(resumed, rule, Authority(HOST, 443), later, Limits())
