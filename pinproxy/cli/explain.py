@@ -14,9 +14,9 @@ from pinproxy.authority import Authority, parse_authority
 from pinproxy.cli.admin_client import find_target
 from pinproxy.cli.exit_code import ExitCode
 from pinproxy.cli.foresight import Asked, Section, foresee
-from pinproxy.cli.hindsight import STDIN, find_line, of_refusal, retell
+from pinproxy.cli.hindsight import find_line, of_refusal, retell
 from pinproxy.cli.hosts_api import ask_for_hosts
-from pinproxy.cli.options import admin_option, config_option
+from pinproxy.cli.options import STDIN, admin_option, config_option
 from pinproxy.errors import BadRequest
 from pinproxy.policy.rule import HostRule
 from pinproxy.policy.verdict import printable

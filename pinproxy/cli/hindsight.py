@@ -12,10 +12,10 @@ import click
 
 from pinproxy.cli.advice import ADVICE
 from pinproxy.cli.foresight import Section
+from pinproxy.cli.options import STDIN
 from pinproxy.errors import refusal_codes
 from pinproxy.policy.verdict import printable
 
-STDIN = Path("-")
 _LONGEST_TEXT = 512
 _ACTS = {
     "allow": "allowed",

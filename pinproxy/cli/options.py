@@ -14,6 +14,9 @@ from pinproxy.errors import BadRequest
 CONFIG = "PINPROXY_CONFIG"
 """The variable that names the configuration where no `--config` does."""
 
+STDIN = Path("-")
+"""What stands for standard input where a file is named."""
+
 HTTPS = 443
 """The port of a host that is named without one."""
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import click
 
 from pinproxy.cli.exit_code import ExitCode
-from pinproxy.cli.options import config_option
+from pinproxy.cli.options import STDIN, config_option
 from pinproxy.cli.pin_formats import WRITERS
 from pinproxy.cli.pin_snippet import snippet
 from pinproxy.errors import PinFormatError
@@ -42,8 +43,9 @@ HOSTLESS: dict[str, Callable[[bytes, str, str | None], ImportedPins]] = {"curl":
 def import_pins(form: str, file: Path, host: str | None, pins: Path | None) -> int:
     """Turn the pin file of another program into a piece of configuration.
 
-    FORMAT is android, trustkit, apple, okhttp, curl, rfc7469, chromium or tlsa. `pin_sets` and `hosts` go to stdout; what the
-    file says that they do not, or say in another way, to stderr. A file with a problem gives nothing and exits with 2.
+    FORMAT is android, trustkit, apple, okhttp, curl, rfc7469, chromium or tlsa; `-` for FILE is standard input. `pin_sets` and
+    `hosts` go to stdout; what the file says that they do not, or say in another way, to stderr. A file with a problem gives
+    nothing and exits with 2.
 
     \b
       pinproxy import android res/xml/network_security_config.xml
@@ -77,7 +79,7 @@ def _imported(form: str, file: Path, host: str | None, pins: Path | None) -> Imp
 
 def _content(file: Path) -> bytes:
     try:
-        with file.open("rb") as opened:
+        with sys.stdin.buffer if file == STDIN else file.open("rb") as opened:
             content = opened.read(_MAX_BYTES + 1)
     except OSError as error:
         raise click.UsageError(f"{file} cannot be read ({error.strerror})") from error

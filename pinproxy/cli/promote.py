@@ -60,9 +60,9 @@ def promote(
     HOST is an entry of `hosts` as it stands there, as `api.example.com` or "*.partner.example"; with its ports, as
     `api.example.com:443`, where several entries are for one name.
 
-    Refuses, with every reason, if a connection would have been denied in the last days, if too few matched, if these pins
-    have not been observed for that long, or if the observations were made under other pins. Otherwise `mode` is changed in
-    the file and nothing else; a running proxy takes it up by itself.
+    Refuses, with every reason, if a connection of the last days would have been denied, was, or met no pin check, if too few
+    matched, if these pins have not been observed for that long, or if the observations were made under other pins. Otherwise
+    `mode` is changed in the file and nothing else; a running proxy takes it up by itself.
 
     Exits with 0 if the host is enforced now (or would be), and with 3 if it was refused.
     """

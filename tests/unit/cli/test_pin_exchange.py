@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 from dataclasses import replace
@@ -51,6 +52,13 @@ def test_what_is_imported_passes_check(arguments: list[str], directory: Path, ca
     assert invoke(["import", *arguments]) == ExitCode.OK
     (directory / "c.yaml").write_text("version: 1\n" + capsys.readouterr().out, "utf-8")
     assert invoke(["check", "-c", "c.yaml"]) == ExitCode.OK
+
+
+def test_a_file_may_come_by_standard_input(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    """`curl -sI https://api.example | pinproxy import rfc7469 - --host api.example`."""
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(examples.RFC7469.encode())))
+    assert invoke(["import", "rfc7469", "-", "--host", "api.example"]) == ExitCode.OK
+    assert '{host: "**.api.example", pin_set: api-example}' in capsys.readouterr().out
 
 
 def test_notes_go_to_stderr(directory: Path, capsys: Capture) -> None:
