@@ -56,10 +56,6 @@ def keeps_alive(head: Head) -> bool:
 
     A response whose body ends with the connection does not leave one to keep, whatever this says.
     """
-    return head.once(_read_persistence)
-
-
-def _read_persistence(head: Head) -> bool:
     # > If the "close" connection option is present, the connection will not persist after the current response; else,
     # > If the received protocol is HTTP/1.1 (or later), the connection will persist after the current response; else,
     # > If the received protocol is HTTP/1.0, the "keep-alive" connection option is present, […] the connection will

@@ -49,10 +49,6 @@ def request_framing(head: RequestHead) -> Framing:
     Raises:
         BadRequest: The head leaves it in doubt, or a CONNECT announces a body.
     """
-    return head.once(_request_framing)
-
-
-def _request_framing(head: RequestHead) -> Framing:
     framing = _declared(head, REQUESTS)
     if head.method == b"CONNECT":
         # > A CONNECT request message does not have content. (RFC 9110 §9.3.6)
@@ -74,7 +70,7 @@ def response_framing(head: ResponseHead, request_method: bytes) -> Framing:
     Raises:
         UpstreamClosed: The head leaves it in doubt.
     """
-    framing = head.once(_declared_by_origin)
+    framing = _declared(head, RESPONSES)
     # > Any response to a HEAD request and any response with a 1xx (Informational), 204 (No Content), or 304 (Not
     # > Modified) status code is always terminated by the first empty line after the header fields, regardless of the
     # > header fields present in the message
@@ -87,10 +83,6 @@ def response_framing(head: ResponseHead, request_method: bytes) -> Framing:
     # > Otherwise, this is a response message without a declared message body length, so the message body length is
     # > determined by the number of octets received prior to the server closing the connection.
     return framing or UNTIL_CLOSE
-
-
-def _declared_by_origin(head: ResponseHead) -> Framing | None:
-    return _declared(head, RESPONSES)
 
 
 def _declared(head: Head, side: Side) -> Framing | None:

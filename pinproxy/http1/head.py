@@ -60,7 +60,7 @@ class _FieldLookup:
             work: A pure function. What it raises is not remembered.
             given: Its further arguments, hashable.
         """
-        key = (work, *given) if given else work
+        key = (work, given) if given else work
         result: T = self._done.get(key, _NOT_YET)  # no KeyError: most heads are new, and an exception costs more than the work
         if result is _NOT_YET:
             result = self._done[key] = work(self, *given)

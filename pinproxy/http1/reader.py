@@ -232,11 +232,13 @@ class MessageReader(ABC, Generic[HeadT]):
         return self._finish() if self._is_eof else NEED_DATA
 
     def _finish(self) -> End:
-        decoder, self._decoder = self._decoder, None
         self._step = _SWITCHED if self._ends_http else AT_HEAD
         if self._at == len(self._buffer):
             self._buffer, self._at, self._searched = b"", 0, 0  # an idle connection keeps no old bytes but the last head's
-        return End(decoder.trailers) if decoder is not None and decoder.trailers else _END
+        if self._decoder is None:
+            return _END
+        decoder, self._decoder = self._decoder, None
+        return End(decoder.trailers)
 
     def _take_up_to(self, size: int) -> bytes:
         buffer, at = self._buffer, self._at

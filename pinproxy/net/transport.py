@@ -11,8 +11,7 @@ Rules of this file:
 - The TLS handshake is finished before a transport is made, and was judged (`net.upstream`).
 - `write` takes what it can at once and copies the rest: callers may reuse their buffer.
 - `pause_writing` is said again with every write that is held above the mark: the protocol may be another one by then.
-- Readiness is heard of from `net.watch`, which tells of a reset for as long as it is not read.
-- A peer that hung up is read to the end before it is given up: its last words may be the answer.
+- A peer that hung up, of which `net.watch` tells until it is read, is read to the end first: its last words may be the answer.
 - A callback of the protocol that raises ends the connection; it never leaves one half alive.
 """
 
@@ -59,7 +58,7 @@ class SocketTransport(asyncio.Transport):
         self._is_tls = isinstance(sock, ssl.SSLSocket)
         # What SSLSocket's own methods call after some checks: on the data path these are called for every record.
         tls = getattr(sock, "_sslobj", None)
-        self._recv: Callable[[int], bytes] = tls.read if tls is not None else sock.recv
+        self._recv: Callable[..., Any] = tls.read if tls is not None else sock.recv
         self._send: Callable[[Any], int] = tls.write if tls is not None else sock.send
         self._backlog, self._backlog_bytes = _NOTHING_HELD, 0
         self._farewell = b""
@@ -151,10 +150,11 @@ class SocketTransport(asyncio.Transport):
     def _read_some(self) -> bool:
         """Read until nothing is left or the others should have their turn; tell whether there may be more."""
         for _ in range(_READS_PER_WAKE):
-            protocol, is_buffered, data = self._protocol, self._is_buffered, b""
+            data = b""
             try:
-                if is_buffered:
-                    count = self._sock.recv_into(protocol.get_buffer(READ_BYTES), READ_BYTES)
+                if self._is_buffered:
+                    buffer = self._protocol.get_buffer(READ_BYTES)
+                    count = self._recv(READ_BYTES, buffer) if self._is_tls else self._sock.recv_into(buffer)
                 else:
                     data = self._recv(READ_BYTES)
                     count = len(data)
@@ -166,13 +166,13 @@ class SocketTransport(asyncio.Transport):
                 # A reset, a TLS alert, or an end without close_notify: whatever was to come is cut.
                 self._finish(error)
                 return False
-            if not count:
+            if data:
+                self._protocol.data_received(data)
+            elif count:
+                self._protocol.buffer_updated(count)
+            else:
                 self._on_read_eof()
                 return False
-            if is_buffered:
-                protocol.buffer_updated(count)
-            else:
-                protocol.data_received(data)
             if self.first_read is not None:
                 first_read, self.first_read = self.first_read, None
                 first_read()

@@ -111,7 +111,7 @@ class Record:
         judgement = chain = tls_version = alpn = handshake_seconds = None
         if (upstream := self._upstream) is not None:
             judgement, chain = upstream.verified.judgement, upstream.verified.chain
-            tls_version, alpn = upstream.tls_version, upstream.alpn
+            tls_version, alpn = upstream.facts.tls_version, upstream.alpn
             if not self._was_reused:
                 handshake_seconds = upstream.handshake_seconds
         reason: Refused | None = refusal
