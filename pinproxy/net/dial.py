@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import aiohappyeyeballs
 
@@ -55,7 +55,7 @@ class Destination:
 
     def at(self, address: str) -> Destination:
         """Narrow it down to one of its addresses."""
-        return replace(self, addresses=(address,))
+        return Destination(self.authority, (address,), self.port, self.behind_proxy)
 
 
 class Dialler:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import _ssl
 import socket
 import ssl
-from dataclasses import replace
 from typing import Any, cast
 
 from pinproxy.authority import Authority
@@ -136,7 +135,7 @@ def facts_of(tls: ssl.SSLSocket, known: HandshakeFacts | None = None) -> Handsha
         known: What the full handshake showed that made the session offered; None: none was offered.
     """
     if known is not None and tls.session_reused and tls.getpeercert(binary_form=True) == known.sent.certificates[0].der:
-        return replace(known, tls_version=tls.version() or "none", session=Session.KNOWN)
+        return HandshakeFacts(tls.version() or "none", Session.KNOWN, known.sent, known.platform_chain)
     source = _chains_of(tls)
     # Without a demand to validate, OpenSSL tries all the same, and tells of the path it had in hand when it failed.
     validates = tls.context.verify_mode is ssl.CERT_REQUIRED and tls.context.check_hostname

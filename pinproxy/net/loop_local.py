@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -23,9 +23,10 @@ class LoopLocal(Generic[T]):
 
     def __call__(self) -> T:
         """Return the running loop's own."""
-        attributes: dict[str, Any] = vars(asyncio.get_running_loop())
+        loop = asyncio.get_running_loop()
         try:
-            made: T = attributes[self._name]
-        except KeyError:
-            made = attributes[self._name] = self._make()
+            made: T = getattr(loop, self._name)
+        except AttributeError:
+            made = self._make()
+            setattr(loop, self._name, made)
         return made

@@ -7,7 +7,6 @@ socket that is not known to belong to the head.
 
 from __future__ import annotations
 
-import contextlib
 import socket
 from dataclasses import dataclass
 
@@ -74,8 +73,8 @@ async def peek_first_byte(sock: socket.socket, seconds: float, awaited: str) -> 
 
 
 async def _peek_in_time(sock: socket.socket, count: int, limit: int) -> bytes:
-    with contextlib.ExitStack() as at_the_end:
-        news: Arrivals | None = None
+    news: Arrivals | None = None
+    try:
         while True:
             # Asked first: behind an end there is nothing, so what is seen then is all there is.
             has_ended = news is not None and has_peer_ended(sock)
@@ -87,8 +86,11 @@ async def _peek_in_time(sock: socket.socket, count: int, limit: int) -> bytes:
                 return seen
             if news is None:
                 with descriptor_needed("to wait for the rest of what a client says"):
-                    news = at_the_end.enter_context(contextlib.closing(Arrivals(sock)))
+                    news = Arrivals(sock)
             await news.wait()
+    finally:
+        if news is not None:
+            news.close()
 
 
 def take_seen_head(sock: socket.socket, seen: bytes, max_bytes: int) -> bytes | None:

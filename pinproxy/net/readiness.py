@@ -25,7 +25,7 @@ class HasDescriptor(Protocol):
 async def wait_readable(sock: HasDescriptor) -> None:
     """Wait until a read would not block. Nobody else may read this socket meanwhile."""
     watch, descriptor = watch_of_loop(), sock.fileno()
-    ready = asyncio.get_running_loop().create_future()
+    ready = watch.loop.create_future()
     watch.add_reader(descriptor, partial(_wake, ready))
     try:
         await ready
@@ -36,7 +36,7 @@ async def wait_readable(sock: HasDescriptor) -> None:
 async def wait_writable(sock: socket.socket) -> None:
     """Wait until a write would not block. Nobody else may write this socket meanwhile."""
     watch, descriptor = watch_of_loop(), sock.fileno()
-    ready = asyncio.get_running_loop().create_future()
+    ready = watch.loop.create_future()
     watch.add_writer(descriptor, partial(_wake, ready))
     try:
         await ready

@@ -24,7 +24,11 @@ Callback = Callable[[], None]
 
 
 class Watch:
-    """The descriptors that somebody waits for. Belongs to the running event loop."""
+    """The descriptors that somebody waits for.
+
+    Attributes:
+        loop: The event loop it belongs to, which was running when it was made.
+    """
 
     def __init__(self) -> None:
         """Begin with none."""
@@ -33,7 +37,8 @@ class Watch:
         self._writers: dict[int, Callback] = {}
         self._before: Callback = _nothing
         self._behind: Callback = _nothing
-        asyncio.get_running_loop().add_reader(self._epoll.fileno(), self._dispatch)
+        self.loop = asyncio.get_running_loop()
+        self.loop.add_reader(self._epoll.fileno(), self._dispatch)
 
     def add_reader(self, descriptor: int, callback: Callback) -> None:
         """Call back while there is something to read; instead of whoever was called so far."""

@@ -118,12 +118,12 @@ class Certificate:
             return f"ECDSA {key.curve.name}"
         return type(key).__name__.strip("_").removesuffix("PublicKey")
 
-    @property
+    @cached_property
     def not_before(self) -> datetime:
         """Start of validity, UTC."""
         return self.x509.not_valid_before_utc
 
-    @property
+    @cached_property
     def not_after(self) -> datetime:
         """End of validity, UTC; the last second is still valid (RFC 5280 §4.1.2.5)."""
         return self.x509.not_valid_after_utc

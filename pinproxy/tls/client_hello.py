@@ -11,6 +11,7 @@ Rules of this file:
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import filterfalse
 
 from pinproxy.authority import canonical_host, is_ip_address
@@ -189,6 +190,8 @@ def _parse_body(body: bytes) -> ClientHello:
     )
 
 
+# What is well-formed has at most 258 bytes, and clients ask for the same few hosts again and again, likewise for versions.
+@lru_cache(maxsize=1024)
 def _server_name(extension: bytes) -> str:
     fields = Fields(extension, "server_name extension")
     entry = Fields(fields.vector(2, 1), "server_name entry")
@@ -231,6 +234,7 @@ def _protocols(extension: bytes) -> tuple[str, ...]:
     return tuple(found)
 
 
+@lru_cache(maxsize=256)
 def _versions(extension: bytes) -> tuple[int, ...]:
     fields = Fields(extension, "supported_versions extension")
     versions = numbers(fields.vector(1, 2, 254), fields.what)
