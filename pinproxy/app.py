@@ -189,7 +189,7 @@ class App:
             await self.server.stop()
 
     async def _serve(self) -> None:
-        watching = asyncio.create_task(self._watch.run(self._poll_seconds)) if self._watch is not None else None
+        watching = asyncio.create_task(self._watch_files(self._watch)) if self._watch is not None else None
         try:
             await self._stop_wanted.wait()
             self._log.logger.info("draining", seconds=self._settings.limits.drain_seconds)
@@ -246,11 +246,22 @@ class App:
     async def _reload_changed(self) -> None:
         try:
             await self.reload()
-        except Exception as error:  # the boundary of each reload: a defect of one must not end the watch for the next
-            self._log.logger.exception("reload_failed", effect="the configuration in force stays")
-            text = f"a defect of pinproxy ended the reload ({type(error).__name__}); the log has its traceback: report it"
-            rejected = SettingsError.of(str(self._source.path or "configuration"), text)
-            self._reporter.reload_failed(rejected.problems, self._clock())
+        except Exception as error:  # noqa: BLE001  # the boundary of each reload, and it is told
+            self._reload_ended(error)
+
+    async def _watch_files(self, watch: ConfigWatch) -> None:
+        while True:
+            try:
+                await watch.run(self._poll_seconds)
+            except Exception as error:  # noqa: BLE001  # the boundary of each look: a defect in one must not be the last
+                self._reload_ended(error)
+
+    def _reload_ended(self, error: Exception) -> None:
+        """Tell that a defect ended a reload, or the look for what is to be reloaded."""
+        self._log.logger.error("reload_failed", exc_info=error, effect="the configuration in force stays")
+        text = f"a defect of pinproxy ended the reload ({type(error).__name__}); the log has its traceback: report it"
+        rejected = SettingsError.of(str(self._source.path or "configuration"), text)
+        self._reporter.reload_failed(rejected.problems, self._clock())
 
     @property
     def _settings(self) -> Settings:

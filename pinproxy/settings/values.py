@@ -168,6 +168,10 @@ def read_path(value: object, info: ValidationInfo) -> Path:
     """Read a path and make it absolute, without following links."""
     if not isinstance(value, str) or not value or "\0" in value:
         raise unexpected(value, "a path")
+    try:
+        os.fsencode(value)
+    except UnicodeEncodeError as error:
+        raise unexpected(value, "a path; half a surrogate pair is in the name of no file") from error
     return base_directory(info) / value
 
 

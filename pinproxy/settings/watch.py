@@ -95,7 +95,7 @@ def _content(path: Path) -> bytes | None:
     try:
         with open_named_file(path) as file:
             return file.read(_MAX_BYTES)
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a name that no file can have
         return None
 
 

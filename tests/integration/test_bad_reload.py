@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections import UserDict
-from collections.abc import ItemsView
-from pathlib import Path
+from collections.abc import Callable, ItemsView
+from pathlib import Path, PosixPath
 
 import pytest
 
@@ -108,3 +108,31 @@ async def test_a_defect_in_a_reload_is_told_like_a_bad_configuration(tmp_path: P
         environment.is_broken = False
         await proxy.app._reload_changed()
         assert proxy.app._book.failed_at is None
+
+
+class Unreadable(PosixPath):
+    """A path at which something goes wrong that is no error of the operating system."""
+
+    def __fspath__(self) -> str:
+        """Fail."""
+        raise RuntimeError("no such thing")
+
+
+async def test_a_defect_in_the_look_for_changes_is_not_the_last_look(tmp_path: Path) -> None:
+    """It is told like one in a reload, and the next change is taken up."""
+    (tmp_path / "root.pem").write_bytes(ROOT.pem)
+
+    async def until(is_so: Callable[[], bool]) -> None:
+        async with asyncio.timeout(10):
+            while not is_so():  # noqa: ASYNC110 - nobody inside the program tells of it
+                await asyncio.sleep(0.01)
+
+    async with configured_proxy(tmp_path, f"reload: {{poll: 10ms}}\n{hosts(1)}") as proxy:
+        watch = proxy.app._watch
+        assert watch is not None
+        watch._path = Unreadable(proxy.file)
+        await until(lambda: proxy.app._book.failed_at is not None)
+        watch._path = proxy.file
+        proxy.file.write_text(proxy.file.read_text("utf-8") + "unlisted: allow\n", "utf-8")
+        await until(lambda: proxy.app._book.failed_at is None)
+        assert proxy.app._in_force.settings.unlisted == "allow"

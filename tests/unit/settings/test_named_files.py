@@ -92,3 +92,20 @@ async def test_a_file_that_becomes_a_pipe_holds_up_no_watch(tmp_path: Path) -> N
     os.mkfifo(named)
     assert [await watch.poll() for _ in range(2)] == [False, True]
     assert reloads == 1
+
+
+async def test_a_name_that_no_file_can_have_ends_no_watch(tmp_path: Path) -> None:
+    """It is refused at the reload, and the file that is right again is seen like any other."""
+    file = tmp_path / "c.yaml"
+    file.write_text("version: 1\n", "utf-8")
+    seen: list[str] = []
+
+    async def reload() -> None:
+        seen.append(file.read_text("utf-8"))
+
+    watch = ConfigWatch(file, reload)
+    for text in ('observations: {file: "\\ud800"}\nhosts: [{trust: {ca_file: "\\ud800"}}]\n', "version: 1\n"):
+        file.write_text(text, "utf-8")
+        assert [await watch.poll() for _ in range(2)] == [False, True]
+    assert len(seen) == 2
+    assert "half a surrogate pair is in the name of no file" in problems(tmp_path, seen[0])
