@@ -181,15 +181,22 @@ class MessageReader(ABC, Generic[HeadT]):
             raise self._side.too_large(f"the head is over {self._head_bytes} bytes (limits.head_bytes)")
         return None
 
-    def _begin(self, raw: bytes, answered: bytes = b"") -> HeadT:
-        """Read a head and begin its body; the very one before is not read again: who polls says the same again and again.
+    def _begin(self, answered: bytes = b"") -> HeadT | None:
+        """Read the next head and begin its body, or return None while it is not whole.
+
+        The very head before is known where it stands, up to its empty line, and not read again: who polls says the same again
+        and again.
 
         Args:
-            raw: From its first byte to the empty line.
             answered: Method of the request that a response answers, which bears on its body.
         """
         last = self._last
-        if last is None or last[0] != raw or last[1] != answered:
+        if last is not None and last[1] == answered and self._buffer.startswith(last[0], self._at):
+            self._at += len(last[0])
+        else:
+            raw = self._cut_head()
+            if raw is None:
+                return None
             head, framing = self._read(raw, answered)
             connection_options(head)  # refused here if malformed, before anybody acts on the head
             step = _ENDING if framing.is_empty else _STEP_OF_BODY[framing.kind]
@@ -202,7 +209,7 @@ class MessageReader(ABC, Generic[HeadT]):
 
     @abstractmethod
     def _read(self, raw: bytes, answered: bytes) -> tuple[HeadT, Framing]:
-        """Parse a head, and decide how the body behind it is delimited."""
+        """Parse a whole head, and decide how the body behind it is delimited."""
 
     # --- bodies
 

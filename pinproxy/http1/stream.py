@@ -53,10 +53,9 @@ class RequestReader(MessageReader[RequestHead]):
             self._has_skipped_line = True
         if self._at == len(self._buffer):
             return CLOSED if self._is_eof else NEED_DATA
-        raw = self._cut_head()
-        if raw is None:
+        head = self._begin()
+        if head is None:
             return self._wait()
-        head = self._begin(raw)
         self._ends_http = head.method == b"CONNECT"
         self._has_skipped_line = False
         return head
@@ -127,11 +126,10 @@ class ResponseReader(MessageReader[ResponseHead]):
         if method is None:
             self._refuse_unasked()
             return CLOSED if self._is_eof else NEED_DATA
-        raw = self._cut_head()
-        if raw is None:
+        head = self._begin(method)
+        if head is None:
             return self._wait()
         self._has_answered = True
-        head = self._begin(raw, method)
         status = head.status
         if status < 200 and status != 101:
             self._count_interim()
@@ -149,6 +147,7 @@ class ResponseReader(MessageReader[ResponseHead]):
         return head
 
     def _read(self, raw: bytes, answered: bytes) -> tuple[ResponseHead, Framing]:
+        self._has_answered = True  # even where it cannot be read
         head = parse_response_head(raw)
         return head, response_framing(head, answered)
 
