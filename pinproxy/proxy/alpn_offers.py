@@ -15,6 +15,8 @@ USUAL_OFFER: Offer = ("h2", "http/1.1")
 """What most clients offer, in their order: the guess where there is nothing else to go by, and where a better one failed."""
 
 _AUTHORITIES = 4096
+# Of names: one client's long offer must not lengthen the ClientHello to everybody's new hosts until they drop it.
+_GUESSED_BYTES = 64
 
 
 class AlpnOffers:
@@ -33,7 +35,9 @@ class AlpnOffers:
         """Remember what a client offered, and its server took."""
         if authority not in self._by_authority and len(self._by_authority) >= _AUTHORITIES:
             self._by_authority.clear()
-        self._by_authority[authority] = self._last = offer
+        self._by_authority[authority] = offer
+        if sum(map(len, offer)) <= _GUESSED_BYTES:
+            self._last = offer
 
     def forget(self, authority: Authority) -> None:
         """Guess the usual, here and for hosts that are new: the server did not take the guess."""

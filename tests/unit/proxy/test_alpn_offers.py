@@ -29,6 +29,19 @@ def test_a_guess_that_failed_is_made_no_more() -> None:
 
 
 @pytest.mark.attack(
+    "a client whose ALPN offer is so long that other clients' hosts do not answer a ClientHello with it",
+    expect="neutralise",
+    topic="faults",
+)
+def test_a_long_offer_is_a_guess_for_its_own_host_alone() -> None:
+    """Its server took it; others need not. The twin is as long as an offer may be that is."""
+    offers = AlpnOffers()
+    offers.learn(HERE, ("h2", "x" * 62))
+    offers.learn(THERE, ("h2", "x" * 63))
+    assert [offers.guess(at) for at in (HERE, THERE, NEW)] == [("h2", "x" * 62), ("h2", "x" * 63), ("h2", "x" * 62)]
+
+
+@pytest.mark.attack(
     "hosts, ports and ALPN offers without end, to fill what is remembered of each of them", expect="bound", topic="resources"
 )
 def test_hosts_without_number_cost_bounded_memory() -> None:
