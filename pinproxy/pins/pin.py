@@ -147,7 +147,8 @@ def _parse_tlsa(text: str, usage: str, selector: str, matching: str, data: str) 
 def _without_curls_slash(algorithm: str, value: str) -> str:
     """Drop the second slash of `sha256//…`, but not a slash that is the digest's own: one in 64 begins with it."""
     digits = -(-_LENGTHS.get(algorithm, 0) * 4 // 3)  # padding aside, which may have been lost
-    return value[1:] if value.startswith("/") and len(value.rstrip("=")) != digits else value
+    is_digests_own = len(value.rstrip("=")) == digits and len(value) <= _base64_length(algorithm)
+    return value[1:] if value.startswith("/") and not is_digests_own else value
 
 
 def _base64_length(algorithm: str) -> int:

@@ -128,6 +128,8 @@ def test_a_digest_that_cannot_be_read_names_the_expected_length(spelling: str, b
 @given(st.sampled_from([*sorted(SPELLINGS), "cert-hex", "3 1", "2 0"]), st.sampled_from(sorted(LENGTHS)), st.binary(max_size=80))
 @example("sha{}/", "sha256", bytes(33))
 @example("sha{}/", "sha256", bytes(31))
+@example("sha{}//", "sha256", bytes(31))  # its slash, taken for a digit, would make it one of 32
+@example("sha{}//", "sha384", bytes(47))
 @example("cert-hex", "sha384", bytes(49))
 @example("3 1", "sha512", bytes(65))
 @example("2 0", "sha256", b"")
@@ -147,7 +149,7 @@ def test_a_digest_of_another_length_is_refused_with_both_lengths(spelling: str, 
         parse_pin(text)
     found, expected = str(caught.value).rsplit("; expected ", 1)
     assert str(LENGTHS[algorithm]) in expected
-    assert found.endswith((f"decodes to {len(digest)} bytes", "hexadecimal digits", "of `=` at its end"))
+    assert found.endswith((f"decodes to {len(digest)} bytes", "hexadecimal digits"))
 
 
 @given(st.text())
