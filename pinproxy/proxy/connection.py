@@ -1,6 +1,7 @@
 """One client of the proxy port: look at its first bytes, and decide who serves it.
 
-1. Within `limits.head_seconds`, see enough to know what the client speaks. Only looked at: what it is stays in the socket.
+1. See enough to know what the client speaks. Only looked at: what it is stays in the socket. `limits.head_seconds` are for this
+   and for the rest of the head together.
 2. SOCKS5: `proxy.socks5` asks where to.
 3. CONNECT: read its head, and not one byte more; `proxy.carry` knows who carries it.
 4. Anything else is HTTP: `proxy.origination` reads it from its first byte.
@@ -8,6 +9,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import socket
 from enum import Enum, auto
@@ -48,29 +50,33 @@ class Opening(Enum):
 async def serve_proxy_client(visit: Visit) -> None:
     """Carry a client's connection to its end, or hand it over to the protocol that will (`proxy.visit.Story`)."""
     # 1.
-    first = await _first_bytes(visit.client, visit.proxy.limits.head_seconds)
+    first, seconds_left = await _first_bytes(visit.client, visit.proxy.limits.head_seconds)
     opening = _opening(first)
     if opening is Opening.SOCKS5:
         # 2.
         client_auth = visit.proxy.client_auth
-        await serve_socks5(visit, client_auth.verify if client_auth is not None else None)
+        await serve_socks5(visit, seconds_left, client_auth.verify if client_auth is not None else None)
     elif opening is Opening.CONNECT:
         # 3.
-        visit.request = await _read_request(visit, first)
+        visit.request = await _read_request(visit, first, seconds_left)
         # The client may be silent for an hour from here on, and nobody needs what it said first.
         del first
         await carry(visit.request)
     else:
         # 4.
-        SocketTransport(visit.client, OriginationClient(visit.proxy, visit.slot, visit.name), visit.proxy.limits.buffer_bytes)
+        client = OriginationClient(visit.proxy, visit.slot, visit.name)
+        SocketTransport(visit.client, client, visit.proxy.limits.buffer_bytes)
+        client.expect_within(seconds_left)
 
 
-async def _first_bytes(client: socket.socket, seconds: float) -> bytes:
-    """Wait until enough is there to tell what the client speaks, and leave it there."""
+async def _first_bytes(client: socket.socket, seconds: float) -> tuple[bytes, float]:
+    """Wait until enough is there to tell what the client speaks, and leave it there; tell also how much of the time is left."""
     # Most clients have said it by the time they are accepted, and need no limit.
     first = peek_now(client)
     if first is not None and len(first) >= len(_CONNECT):
-        return first
+        return first, seconds
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + seconds
     try:
         with time_limit(seconds):
             first = await peek_at_least(client, 1)
@@ -83,7 +89,7 @@ async def _first_bytes(client: socket.socket, seconds: float) -> bytes:
         raise HeadTimeout(f"no request within {seconds:g} s") from error
     if not first:
         raise ClientClosed("the client closed the connection without a request")
-    return first
+    return first, max(deadline - loop.time(), 0.0)
 
 
 def _opening(first: bytes) -> Opening:
@@ -95,10 +101,10 @@ def _opening(first: bytes) -> Opening:
     return Opening.CONNECT if first.startswith(_CONNECT) else Opening.HTTP
 
 
-async def _read_request(visit: Visit, seen: bytes) -> ConnectRequest:
+async def _read_request(visit: Visit, seen: bytes, seconds_left: float) -> ConnectRequest:
     visit.record = record = Record(visit.proxy, visit.name, "none")
     record.method = "CONNECT"
-    head = await _read_connect(visit.client, seen, visit.proxy)
+    head = await _read_connect(visit.client, seen, seconds_left, visit.proxy)
     if visit.proxy.client_auth is not None:
         record.user = await visit.proxy.client_auth.demand(head)
     # > RFC 9112 §3.2.3: … the client MUST send the authority-form … consisting of only the uri-host and port number.
@@ -124,12 +130,12 @@ def parse_connect_head(raw: bytes) -> RequestHead:
 _parse_and_remember = lru_cache(maxsize=256)(parse_request_head)
 
 
-async def _read_connect(client: socket.socket, seen: bytes, proxy: Proxy) -> RequestHead:
+async def _read_connect(client: socket.socket, seen: bytes, seconds_left: float, proxy: Proxy) -> RequestHead:
     limits = proxy.limits
     raw = take_seen_head(client, seen, limits.head_bytes)
     if raw is None:
         try:
-            with time_limit(limits.head_seconds):
+            with time_limit(seconds_left):
                 raw = await read_head(client, limits.head_bytes)
         except TimeoutError as error:
             raise HeadTimeout(f"no whole request head within {limits.head_seconds:g} s") from error

@@ -65,11 +65,12 @@ class Socks5Reply:
         return reply(reply_code(refusal)) if self.no is None else self.no
 
 
-async def serve_socks5(visit: Visit, authenticate: Authenticate | None = None) -> None:
+async def serve_socks5(visit: Visit, seconds_left: float, authenticate: Authenticate | None = None) -> None:
     """Carry a SOCKS5 client's connection to its end.
 
     Args:
         visit: The client; nothing of it was read.
+        seconds_left: What is left of `limits.head_seconds`.
         authenticate: Decides who may pass; None: nobody is asked.
 
     Raises:
@@ -82,7 +83,7 @@ async def serve_socks5(visit: Visit, authenticate: Authenticate | None = None) -
     visit.reply = words = Socks5Reply()
     try:
         # A total over all messages, against slow senders.
-        with time_limit(seconds):
+        with time_limit(seconds_left):
             # 1. and 2.
             record.user = await _agree_on_method(visit.client, words, authenticate)
             # 3.

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from pinproxy.limits import Limits
-from tests.harness.clients import connect, read_head
+from tests.harness.clients import connect, on_one_loop, read_head
 from tests.harness.originating import originating
 from tests.harness.running import HOST, RunningProxy
 
@@ -66,6 +66,31 @@ async def test_a_connect_that_does_not_come_to_its_end_is_given_up(beginning: by
     async with originating(limits=Limits(head_seconds=0.2)) as stage, asyncio.timeout(5):
         assert await asyncio.to_thread(drip, stage.proxy) == b"HTTP/1.1 408 Request Timeout"
         assert (await stage.proxy.connection())["code"] == "head_timeout"
+
+
+@pytest.mark.attack(
+    "a head that comes a byte at a time: its deadline is for the whole of it",
+    expect="head_timeout",
+    topic="resources",
+    motive="slowloris",
+)
+@on_one_loop
+@pytest.mark.parametrize("beginning", [b"CONNECT ", b"\x05\x01"], ids=["CONNECT", "SOCKS5"])
+async def test_silence_before_the_first_word_counts_for_the_head(beginning: bytes) -> None:
+    """Who was silent at first and begins then has no more time than who began at once, and came later."""
+    async with originating(limits=Limits(head_seconds=0.4)) as stage, asyncio.timeout(5):
+        silent = await asyncio.open_connection("127.0.0.1", stage.proxy.port)
+        await asyncio.sleep(0.2)  # time is what this is about
+        later = await asyncio.open_connection("127.0.0.1", stage.proxy.port)
+        later[1].write(b"CONNECT ")
+        await asyncio.sleep(0.1)
+        silent[1].write(beginning)
+        answers = [asyncio.create_task(reader.read(100)) for reader, _ in (silent, later)]
+        first, _ = await asyncio.wait(answers, return_when=asyncio.FIRST_COMPLETED)
+        assert answers[0] in first
+        await asyncio.wait(answers)
+        for _, writer in (silent, later):
+            writer.close()
 
 
 @pytest.mark.parametrize("field", ["Content-Length: 0", "Connection: keep-alive"])

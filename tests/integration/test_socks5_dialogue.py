@@ -145,7 +145,7 @@ async def speak(proxy: RunningProxy, *messages: bytes) -> bytes:
     async def is_ann(user: bytes, password: bytes) -> bool:
         return (user, password) == (b"ann", b"s3cret")
 
-    story = partial(serve_socks5, authenticate=is_ann)
+    story = partial(serve_socks5, seconds_left=10.0, authenticate=is_ann)
     accept(ours, "unix", proxy.server._proxy, HTTP, story)
     theirs.setblocking(False)  # noqa: FBT003 - the same
     reader, writer = await asyncio.open_connection(sock=theirs)
