@@ -2,8 +2,8 @@
 
 Rules of this file:
 - Nothing that goes wrong here stops or slows traffic: it is told in the log, and observations go on in memory.
-- What could not be read is never overwritten: a file is set aside beside its place; where that fails, or where it is no file,
-  nothing is written at all.
+- What could not be read is never overwritten: a damaged file of ours is set aside beside its place. Where that fails, or where it
+  was never ours, it stays, and nothing is written at all: whatever has that name by mistake would be missed by others.
 - The event loop only collects, a few hosts at a time; a thread writes.
 """
 
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 from pathlib import Path
@@ -20,7 +19,7 @@ from pinproxy.errors import ObservationsSyntaxError
 from pinproxy.report.atomic_file import replace_file
 from pinproxy.report.lean_structlog import FilteringBoundLogger
 from pinproxy.report.observations import Observations
-from pinproxy.report.observations_json import dump_document, dump_host, read_document
+from pinproxy.report.observations_json import dump_document, dump_host, is_ours, read_document
 
 WRITE_SECONDS = 60.0  # what a crash may cost
 MAX_BYTES = 64 * 1024 * 1024  # 1,024 authorities with everything taken have some 40 MB
@@ -48,14 +47,21 @@ class ObservationsFile:
         """Read what was known; where there is nothing, or nothing that can be read, begin anew. Never raises."""
         if self._path is None:
             return Observations(now)
+        path, data = self._path, None
         try:
-            document = read_document(read_bounded(self._path))
+            data = read_bounded(path)
+            document = read_document(data)
         except FileNotFoundError:
             return Observations(now)
-        except (OSError, ObservationsSyntaxError) as error:
-            self._set_aside(self._path, str(error), now)
-            return Observations(now)
-        return Observations(document.began_at, document.by_authority())
+        except OSError as error:
+            kept, problem = self._leave("it cannot be read"), str(error)
+        except ObservationsSyntaxError as error:
+            kept = self._set_aside(path, now) if data is not None and is_ours(data) else self._leave("it is none of ours")
+            problem = str(error)
+        else:
+            return Observations(document.began_at, document.by_authority())
+        self._logger.error("observations_unreadable", file=str(path), problem=problem, effect=f"begun anew; {kept}")
+        return Observations(now)
 
     @contextlib.asynccontextmanager
     async def kept_up(self, observations: Observations, clock: Callable[[], datetime]) -> AsyncIterator[None]:
@@ -99,27 +105,17 @@ class ObservationsFile:
             return
         self._written, self._has_failed = changes, False
 
-    def _set_aside(self, path: Path, problem: str, now: datetime) -> None:
+    def _set_aside(self, path: Path, now: datetime) -> str:
         aside = path.with_name(f"{path.name}.{now:%Y%m%dT%H%M%SZ}.bad")
         try:
-            _rename_file(path, aside)
+            path.rename(aside)
         except OSError as error:
-            self._path = None
-            kept = f"it stays where it is ({error.strerror}), and nothing is written in this run"
-        else:
-            kept = f"it was kept as {aside.name}"
-        self._logger.error("observations_unreadable", file=str(path), problem=problem, effect=f"begun anew; {kept}")
+            return self._leave(f"it cannot be renamed: {error.strerror}")
+        return f"it was kept as {aside.name}"
 
-
-def _rename_file(path: Path, aside: Path) -> None:
-    """Rename a file. A directory that was named by mistake would go with everything in it, and be missed by others.
-
-    Raises:
-        OSError: It cannot be renamed, or is no file.
-    """
-    if not path.is_file():
-        raise OSError(errno.EINVAL, "it is no file")
-    path.rename(aside)
+    def _leave(self, why: str) -> str:
+        self._path = None
+        return f"it stays where it is ({why}), and nothing is written in this run"
 
 
 def read_bounded(path: Path) -> bytes:

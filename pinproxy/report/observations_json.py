@@ -64,6 +64,11 @@ def _host_adapter() -> TypeAdapter[HostObservation]:
     return TypeAdapter(HostObservation)
 
 
+def is_ours(data: bytes) -> bool:
+    """Tell whether this is what is left of a document of ours, of whatever version, or of a file that was only just made."""
+    return not data.strip(b"\0\n ") or data.startswith(b'{"kind":"pinproxy-observations"')
+
+
 def dump_host(host: HostObservation) -> bytes:
     """Write one observation; all of a large proxy's at once would hold up its traffic."""
     return _host_adapter().dump_json(host)

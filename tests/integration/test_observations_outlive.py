@@ -66,9 +66,17 @@ async def test_a_mismatch_after_a_restart_is_held_against_the_chain_of_before(
 
 
 async def test_a_file_that_is_somebody_elses_stops_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """It is told, kept beside, and traffic goes on."""
+    """It is told, stays what it is, and traffic goes on."""
     (tmp_path / "seen.json").write_text('{"version": 7}')
     assert (await ask_once(tmp_path, LEAF, "observations: {file: seen.json}\n")).status == 200
     assert "observations_unreadable" in capfd.readouterr().err
-    assert [file.read_text() for file in files(tmp_path, "seen.json.*.bad")] == ['{"version": 7}']
+    assert [file.read_text() for file in files(tmp_path, "seen.json*")] == ['{"version": 7}']
+
+
+async def test_a_damaged_file_is_kept_beside_the_new_one(tmp_path: Path) -> None:
+    """The twin: it was ours, and is begun anew."""
+    damaged = '{"kind":"pinproxy-observations","version":'
+    (tmp_path / "seen.json").write_text(damaged)
+    assert (await ask_once(tmp_path, LEAF, "observations: {file: seen.json}\n")).status == 200
+    assert [file.read_text() for file in files(tmp_path, "seen.json.*.bad")] == [damaged]
     assert written(tmp_path, "seen.json") == [(f"{HOST}:443", 1, 0)]

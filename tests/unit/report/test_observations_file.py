@@ -17,7 +17,7 @@ from pinproxy.authority import Authority
 from pinproxy.errors import ObservationsSyntaxError
 from pinproxy.report.log import Log
 from pinproxy.report.observations import Observations
-from pinproxy.report.observations_file import ObservationsFile, dump_observations
+from pinproxy.report.observations_file import MAX_BYTES, ObservationsFile, dump_observations
 from pinproxy.report.observations_json import read_document
 from tests.unit.report.events import API, API_RULE, BACKUP_PIN, NOW, event, rule
 from tests.unit.report.test_observations import meet
@@ -149,7 +149,9 @@ async def test_without_a_file_observations_end_with_the_process(kept: Kept) -> N
 
 
 @pytest.mark.attack("an observations file that is damaged or somebody else's", expect="keep", topic="control")
-@pytest.mark.parametrize("content", [b"", b"{}", b"\xff", b'{"kind":"pinproxy-observations","version":2}'])
+@pytest.mark.parametrize(
+    "content", [b"", bytes(512), b'{"kind":"pinproxy-observations","ver', b'{"kind":"pinproxy-observations","version":2}']
+)
 async def test_what_cannot_be_read_is_set_aside_and_never_overwritten(kept: Kept, content: bytes) -> None:
     """The proxy starts with nothing known, says so, and writes beside what it did not understand."""
     kept.path.write_bytes(content)
@@ -167,12 +169,33 @@ async def test_what_cannot_be_read_is_set_aside_and_never_overwritten(kept: Kept
 
 async def test_what_cannot_be_set_aside_stays_and_nothing_is_written(kept: Kept) -> None:
     """Here something else has the name it would be kept under."""
-    kept.path.write_bytes(b"{}")
+    kept.path.write_bytes(b"")
     (kept.path.parent / "observations.json.20270601T120000Z.bad").mkdir()
     file = kept.file()
     async with file.kept_up(observations := file.load(NOW), lambda: LATER):
         meet(observations, API_RULE)
-    assert (kept.path.read_bytes(), [line["event"] for line in kept.lines]) == (b"{}", ["observations_unreadable"])
+    assert (kept.path.read_bytes(), [line["event"] for line in kept.lines]) == (b"", ["observations_unreadable"])
+
+
+@pytest.mark.attack("an observations file that is damaged or somebody else's", expect="keep", topic="control")
+@pytest.mark.parametrize("content", [b"{}", b"\xff", b"-----BEGIN CERTIFICATE-----\n", b"version: 1\n", b'{"kind":"else"}'])
+async def test_a_file_that_was_never_ours_stays_where_it_is(kept: Kept, content: bytes) -> None:
+    """A root store or the configuration itself, named by mistake, would be missed at the next start; the twin is damaged."""
+    kept.path.write_bytes(content)
+    file = kept.file()
+    async with file.kept_up(observations := file.load(NOW), lambda: LATER):
+        meet(observations, API_RULE)
+    assert (kept.path.read_bytes(), kept.set_aside) == (content, [])
+    (line,) = kept.lines
+    assert line["effect"] == "begun anew; it stays where it is (it is none of ours), and nothing is written in this run"
+
+
+async def test_a_file_far_too_large_stays_where_it_is(kept: Kept) -> None:
+    """It is not even read to its end; sparse, it takes no room."""
+    kept.path.touch()
+    os.truncate(kept.path, MAX_BYTES + 1)
+    kept.file().load(NOW)
+    assert (kept.path.stat().st_size, kept.set_aside) == (MAX_BYTES + 1, [])
 
 
 async def test_a_directory_that_was_named_by_mistake_stays_where_it_is(kept: Kept) -> None:
@@ -186,7 +209,7 @@ async def test_a_directory_that_was_named_by_mistake_stays_where_it_is(kept: Kep
     (line,) = kept.lines
     assert (line["event"], line["effect"]) == (
         "observations_unreadable",
-        "begun anew; it stays where it is (it is no file), and nothing is written in this run",
+        "begun anew; it stays where it is (it cannot be read), and nothing is written in this run",
     )
 
 
