@@ -2,6 +2,7 @@
 
 Rules of this file:
 - Runtimes that replace their roots (requests, Java) need ours and the system's in one file, those that add (Node) ours alone.
+- Somebody else's files of these names stay: where there is one and no truststore beside it, the directory is not ours.
 - Files appear whole or not at all (temporary name, then rename), readable for everybody: they hold no secret.
 """
 
@@ -9,12 +10,14 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
 
 from cryptography.hazmat.primitives.serialization import NoEncryption
 from cryptography.hazmat.primitives.serialization.pkcs12 import PKCS12Certificate, serialize_java_truststore
 
 from pinproxy.errors import SettingsError
+from pinproxy.net.named_file import open_named_file
 from pinproxy.net.system_roots import certificates_in, parse
 
 CA_NAME = "ca.pem"
@@ -35,17 +38,37 @@ def publish_files(directory: Path, ca_pem: bytes, system_roots_pem: bytes) -> No
         system_roots_pem: The roots that the bundle and the truststore hold besides ours; may be empty.
 
     Raises:
-        SettingsError: The directory cannot be written to.
+        SettingsError: The directory cannot be written to, or holds files of these names that are somebody else's.
     """
     bundle = system_roots_pem.rstrip() + b"\n" + ca_pem if system_roots_pem.strip() else ca_pem
     try:
         directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+        if not (directory / TRUSTSTORE_NAME).exists():
+            _refuse_others({directory / CA_NAME: ca_pem, directory / BUNDLE_NAME: bundle})
+        # First, so that whoever was interrupted is known again.
+        _replace(directory / TRUSTSTORE_NAME, java_truststore(bundle))
         _replace(directory / CA_NAME, ca_pem)
         _replace(directory / BUNDLE_NAME, bundle)
-        _replace(directory / TRUSTSTORE_NAME, java_truststore(bundle))
     except OSError as error:
         message = f"{error.strerror}; set local_ca.publish to a directory that uid {os.geteuid()} can write to"
         raise SettingsError.of(str(directory), message, "local_ca.publish") from error
+
+
+def _refuse_others(contents: Mapping[Path, bytes]) -> None:
+    """Refuse to replace what is there already and is not what would be written.
+
+    Raises:
+        SettingsError: There is such a file, a private CA's perhaps, by which a host is verified.
+    """
+    for path, content in contents.items():
+        # What is replaced of a link is the link alone.
+        if path.is_symlink() or not path.is_file():
+            continue
+        with open_named_file(path) as file:
+            is_ours = file.read(len(content) + 1) == content
+        if not is_ours:
+            message = f"{path.name} is there already, and not by pinproxy; set local_ca.publish to a directory of its own"
+            raise SettingsError.of(str(path.parent), message, "local_ca.publish")
 
 
 def java_truststore(bundle_pem: bytes) -> bytes:

@@ -144,3 +144,23 @@ def test_java_reads_the_truststore_under_any_password(published: Path, password:
     result = run("keytool", "-list", "-keystore", str(published / "truststore.p12"), "-storepass", password)
     assert result.returncode == 0, result.stdout
     assert result.stdout.count("trustedCertEntry") == 2
+
+
+@pytest.mark.parametrize("name", ["ca.pem", "bundle.pem"])
+def test_somebody_elses_file_is_not_replaced(ca: LocalCa, tmp_path: Path, name: str) -> None:
+    """A directory that holds the root of a private CA is no place to publish to; the twin is our own, of an earlier start."""
+    (tmp_path / name).write_bytes(SYSTEM_PEM)
+    with pytest.raises(SettingsError, match=rf"{name} is there already, and not by pinproxy; set local_ca.publish to"):
+        ca.publish(tmp_path, b"")
+    assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [(name, SYSTEM_PEM)]
+    (tmp_path / name).unlink()
+    LocalCa.create_in_memory(NOW).publish(tmp_path, b"")
+    ca.publish(tmp_path, b"")
+    assert (tmp_path / "ca.pem").read_bytes() == ca.ca_pem
+
+
+def test_the_directory_of_the_ca_itself_may_be_published_to(tmp_path: Path) -> None:
+    """`ca.pem` is there before the truststore, and is the one that would be written."""
+    kept = LocalCa.load_or_create(tmp_path, NOW)
+    kept.publish(tmp_path, b"")
+    assert (tmp_path / "ca.pem").read_bytes() == kept.ca_pem
