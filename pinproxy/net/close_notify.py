@@ -76,8 +76,9 @@ class Stage:
         self._stage.close()
 
     def __del__(self) -> None:
-        """Close both."""
-        self._close()
+        """Close both, if there was a descriptor for them."""
+        with contextlib.suppress(AttributeError):
+            self._close()
 
 
 _stage_of_loop: LoopLocal[Stage] = LoopLocal(Stage)

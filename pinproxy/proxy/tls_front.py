@@ -15,7 +15,8 @@ import ssl
 from collections.abc import Callable
 from typing import Any
 
-from pinproxy.errors import BadRequest, DownstreamTlsFailed, Refused
+from pinproxy.errors import BadRequest, DownstreamTlsFailed, Overloaded, Refused
+from pinproxy.net.exhaustion import descriptor_needed
 from pinproxy.net.handshake import shake_hands_with_client
 from pinproxy.net.own_chain import load_own_chain
 from pinproxy.net.peek import peek_first_byte
@@ -77,7 +78,7 @@ def behind_tls(context: ssl.SSLContext, reply: Reply, story: Story) -> Story:
         tls = await _shake_hands(visit, context, reply)
         visit.reply = reply
         # 2. and 3.
-        front = TlsFront(tls, visit.proxy)
+        front = _join(tls, visit)
         visit.client, visit.slot.outlived_by = front.story_end, front
         visit.proxy.spawn(front.watch())
         await story(visit)
@@ -95,6 +96,16 @@ async def _shake_hands(visit: Visit, context: ssl.SSLContext, reply: Reply) -> s
     except DownstreamTlsFailed as failure:
         visit.record = Record(visit.proxy, visit.name, "none")
         raise AfterEstablished(failure) from failure
+
+
+def _join(tls: ssl.SSLSocket, visit: Visit) -> TlsFront:
+    try:
+        with descriptor_needed("to carry a client's TLS connection with"):
+            return TlsFront(tls, visit.proxy)
+    except Overloaded as refusal:
+        tls.close()
+        visit.record = Record(visit.proxy, visit.name, "none")
+        raise AfterEstablished(refusal) from refusal
 
 
 class _StoryEnd(socket.socket):

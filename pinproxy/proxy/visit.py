@@ -95,7 +95,7 @@ async def _serve(visit: Visit, story: Story) -> None:
     # 3.
     except AfterEstablished as after:
         _finish(visit, after.refusal)
-        if not isinstance(after.refusal, DownstreamTlsFailed | ClientClosed):
+        if not isinstance(after.refusal, DownstreamTlsFailed | ClientClosed) and visit.client.fileno() >= 0:
             _answer(visit.client, alert(alert_for(after.refusal.code)), proxy, slot)
             return
     except Refused as refusal:

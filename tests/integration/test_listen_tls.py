@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 import ssl
 from pathlib import Path
@@ -136,6 +137,28 @@ async def test_every_connection_shows_its_certificate_anew(version: ssl.TLSVersi
 
     async with staged(asks=True) as stage:
         assert await asyncio.to_thread(ask, stage.proxy) == [False, False]
+
+
+@pytest.mark.attack(
+    "more clients than the process may have descriptors",
+    expect=("bound", "overloaded"),
+    topic="resources",
+    motive="asyncio's pause after EMFILE",
+)
+async def test_a_client_for_whom_there_are_no_descriptors_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two more are needed behind the handshake. It keeps no place, and the next is served."""
+
+    def exhausted() -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    async with staged() as stage:
+        with monkeypatch.context() as none_left:
+            none_left.setattr(socket, "socketpair", exhausted)
+            with pytest.raises((EOFError, OSError)):
+                await asyncio.to_thread(get, stage.proxy)
+            assert (await stage.proxy.connection())["code"] == "overloaded"
+        assert stage.proxy.metrics.active == 0
+        assert (await asyncio.to_thread(get, stage.proxy)).status == 200
 
 
 async def test_a_client_that_does_not_trust_the_proxy_is_logged() -> None:
