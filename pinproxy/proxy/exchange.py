@@ -102,7 +102,7 @@ class Exchange:
         self._client = client
         self._request_framing = framing
         self._is_chunked = framing == CHUNKED
-        self._may_upgrade = asks_upgrade(request)
+        self._may_upgrade = asks_upgrade(request) and framing.is_empty  # or a server could switch in the middle of the body
         self._authority: Authority | None = None
         self._rule: HostRule | None = None
         self._head = self._unsent = b""

@@ -84,6 +84,23 @@ async def test_101_without_being_asked_is_no_answer() -> None:
         await stage.logged(1)
 
 
+@pytest.mark.attack(
+    "101 in the middle of a request's body, whose rest would be read as another protocol",
+    expect="upstream_closed",
+    topic="responses",
+    motive="RFC 9110 §7.8",
+)
+async def test_a_request_with_a_body_asks_for_no_other_protocol() -> None:
+    """A server may ignore Upgrade, and so may we; without a body, as in the tests above, it goes on."""
+    async with originating(switching()) as stage:
+        client = await stage.client()
+        client.send(request(f"{URL}/", "Content-Length: 4", *UPGRADE, method="POST") + b"be")
+        response = await client.response()
+        assert (response.status, response.code) == (502, "upstream_closed")
+        assert b"upgrade" not in stage.origin.received.lower()
+        await stage.logged(1)
+
+
 async def test_an_upgrade_in_http_1_0_is_not_passed_on() -> None:
     """HTTP/1.0 has none (RFC 9110 §7.8)."""
     async with originating() as stage:
