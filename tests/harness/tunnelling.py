@@ -285,6 +285,8 @@ async def running_go_between(
         finally:
             writer.close()
             back.close()
+            # Or a reset is an exception that nobody fetched, which the collector complains about in whatever test comes next.
+            await asyncio.gather(writer.wait_closed(), back.wait_closed(), return_exceptions=True)
 
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         tasks.add(asyncio.get_running_loop().create_task(serve(reader, writer)))
