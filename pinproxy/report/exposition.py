@@ -113,8 +113,10 @@ class Exposition(Collector):
         )
         bounds = (*map(str, HANDSHAKE_BUCKETS), "+Inf")
         for label, counts in rules:
-            buckets = list(zip(bounds, accumulate(counts.handshakes.counts), strict=True))
-            handshakes.add_metric([label], buckets, counts.handshakes.sum_seconds)
+            *_, total = buckets = list(zip(bounds, accumulate(counts.handshakes.counts), strict=True))
+            # Half of a scrape would be zeros, where thousands of hosts are listed and a few are asked.
+            if total[1]:
+                handshakes.add_metric([label], buckets, counts.handshakes.sum_seconds)
         yield handshakes
 
     def _pins(self) -> Iterator[Metric]:

@@ -163,6 +163,16 @@ def test_a_handshake_falls_into_its_bucket(seconds: float, bucket: str, below: s
     assert scraped.sample(f"{name}_sum", rule="api.example.com") == seconds
 
 
+def test_a_rule_without_a_handshake_has_no_buckets() -> None:
+    """Fourteen zeros for each of ten thousand hosts would be half of a scrape; its counters are there, and so is the other's."""
+    scraped = Scraped(API_RULE, rule("idle.example.com", BACKUP_PIN))
+    scraped.feed(event())
+    name = "pinproxy_handshake_duration_seconds_count"
+    assert scraped.sample(name, rule="api.example.com") == 1
+    assert scraped.sample(name, rule="idle.example.com") is None
+    assert scraped.sample("pinproxy_would_deny_total", rule="idle.example.com") == 0
+
+
 def test_bytes_are_counted_by_direction() -> None:
     """Up is from the client."""
     scraped = Scraped(API_RULE)
