@@ -224,7 +224,7 @@ class MessageReader(ABC, Generic[HeadT]):
 
     def _next_chunked(self) -> bytes | End | Signal:
         decoder = self._decoder
-        assert decoder is not None  # noqa: S101 - `_begin_body` made it; for the type checker
+        assert decoder is not None  # noqa: S101 - `_begin` made it; for the type checker
         piece, self._at = decoder.feed(self._buffer, self._at)
         if decoder.is_done:
             self._step = _ENDING
